@@ -1,0 +1,118 @@
+"""The command line: parse, call, exit code. Whatever a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from raytl import __version__
+from raytl.errors import RaytlError
+from raytl.options import add_search_options, study_of
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 well, 2 usage, 3 machine, 4 data, 5 trials failed, 6 storage, 130 interrupted."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.call(options)
+    except RaytlError as error:
+        for problem in error.problems:
+            print(f"raytl: {problem}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("raytl: interrupted; what was recorded is kept: the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="raytl", description="Find the best way to fine-tune an image classifier.")
+    parser.add_argument("--version", action="version", version=f"raytl {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    search = commands.add_parser("search", help="search, confirm and report on a folder of labelled pictures")
+    search.add_argument("data", nargs="?", metavar="DATA", help="folder of classes, CSV or Parquet, or a sample's name")
+    add_search_options(search)
+    search.set_defaults(call=_search)
+    for name, call, text in (
+        ("report", _report, "write tables and report.html anew from a study's ledger"),
+        ("list", _list, "print a study's leaderboard"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("folder", type=Path, metavar="DIR", help="a study folder")
+        command.set_defaults(call=call)
+    _add_predict(commands)
+    _add_data(commands)
+    doctor = commands.add_parser("doctor", help="say what this machine can do")
+    doctor.set_defaults(call=_doctor)
+    return parser
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = commands.add_parser("predict", help="classify pictures with a saved model")
+    predict.add_argument("model", type=Path, metavar="MODEL", help="a folder under models/ of a study")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files or folders")
+    predict.set_defaults(call=_predict)
+
+
+def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    data = commands.add_parser("data", help="check pictures, or write an embedded sample").add_subparsers(required=True)
+    check = data.add_parser("check", help="open every picture and say what is wrong")
+    check.add_argument("data", metavar="DATA")
+    check.set_defaults(call=_data_check)
+    sample = data.add_parser("sample", help="write an embedded data set as a folder of classes")
+    sample.add_argument("name", metavar="NAME")
+    sample.add_argument("folder", type=Path, metavar="DIR")
+    sample.set_defaults(call=_data_sample)
+
+
+def _search(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from raytl.commands import search
+
+    return search(study, options.out or Path("results") / study.name, dry_run=options.dry_run)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from raytl.commands import report
+
+    return report(options.folder)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from raytl.commands import show
+
+    return show(options.folder)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from raytl.commands import predict
+
+    return predict(options.model, options.images)
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from raytl.commands import check_data
+
+    return check_data(options.data)
+
+
+def _data_sample(options: argparse.Namespace) -> int:
+    from raytl.commands import write_data_sample
+
+    return write_data_sample(options.name, options.folder)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from raytl.commands import doctor
+
+    return doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

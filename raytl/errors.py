@@ -1,0 +1,40 @@
+"""The errors a person can meet, each with the exit code the command line ends on."""
+
+from __future__ import annotations
+
+
+class RaytlError(Exception):
+    """Something a person can mend: the message gives the value, the rule and the remedy.
+
+    Several findings are reported in one error, one line each.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class ConfigError(RaytlError):
+    """A recipe, study, search space or command line that cannot be run as written."""
+
+    exit_code = 2
+
+
+class MachineError(RaytlError):
+    """The machine lacks what was asked for: processors, memory, packages, a backbone's weights."""
+
+    exit_code = 3
+
+
+class DataError(RaytlError):
+    """The pictures or their labels cannot be used as they are."""
+
+    exit_code = 4
+
+
+class StorageError(RaytlError):
+    """The study folder cannot be written, or what is in it cannot be read."""
+
+    exit_code = 6

@@ -1,0 +1,109 @@
+"""A study: which backbones are searched on which pictures, how, and for how long. Plain data, checked when made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from raytl.choice import nearest
+from raytl.errors import ConfigError
+from raytl.metric import METRICS
+from raytl.recipe import FIELD_NAMES
+from raytl.space import Domain, Value
+
+SEARCHERS = ("optuna", "hyperopt", "random", "grid")
+SCHEDULERS = ("asha", "median", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a person asks for; an experiment file is a `STUDY = Study(...)`.
+
+    `trials` counts per backbone. `epochs` is the length of a full run; None takes each family's own.
+    `settings` fixes recipe fields or gives them another domain. `time_limit_seconds` covers search and
+    confirmation. `weights` is `pretrained`, `none` or a folder of `<backbone>.safetensors`. `splits` repeats the
+    confirmation over further splits of the same pictures.
+
+    Raises:
+        ConfigError: one line for every value that cannot be used.
+    """
+
+    name: str
+    data: str
+    backbones: tuple[str, ...]
+    weights: str = "pretrained"
+    trials: int = 8
+    epochs: int | None = None
+    image_size: int | None = None
+    settings: Mapping[str, Domain | Value] = field(default_factory=dict)
+    searcher: str = "optuna"
+    scheduler: str = "asha"
+    rungs_per_backbone: bool = True
+    brackets: int = 1
+    metric: str = "val_accuracy"
+    workers_per_trial: int = 1
+    confirm_seeds: int = 5
+    splits: int = 1
+    seed: int = 0
+    time_limit_seconds: float | None = None
+    drop_suspect: bool = False
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = [*_name_problems(self), *_choice_problems(self), *_count_problems(self)]
+        if problems:
+            raise ConfigError(*problems)
+
+    def values(self) -> dict[str, object]:
+        """The study as JSON values, for `study.json`."""
+        return {**asdict(self), "settings": {name: _plain(value) for name, value in self.settings.items()}}
+
+
+def parse_seconds(text: str) -> float:
+    """`90`, `90s`, `30m` or `2h` in seconds.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"time {text!r}: write seconds, minutes or hours above 0, such as 90s, 30m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _plain(value: Domain | Value) -> object:
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def _name_problems(study: Study) -> list[str]:
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study.name):
+        problems.append(f"name={study.name!r}: use up to 100 letters, digits, '.', '_' and '-'; it names a folder")
+    if not study.backbones:
+        problems.append("backbones: none given; name at least one with --backbones")
+    repeated = sorted({name for name in study.backbones if study.backbones.count(name) > 1})
+    problems += [f"backbones: {name!r} is named more than once; name it once" for name in repeated]
+    unknown = [name for name in study.settings if name not in FIELD_NAMES]
+    return problems + [f"recipe field {name!r} does not exist{nearest(name, FIELD_NAMES)}" for name in unknown]
+
+
+def _choice_problems(study: Study) -> list[str]:
+    rules = (("searcher", SEARCHERS), ("scheduler", SCHEDULERS), ("metric", tuple(METRICS)))
+    return [
+        f"{name}={value!r}: must be one of {', '.join(allowed)}{nearest(value, allowed)}"
+        for name, allowed in rules
+        if (value := getattr(study, name)) not in allowed
+    ]
+
+
+def _count_problems(study: Study) -> list[str]:
+    least = {"trials": 1, "epochs": 1, "brackets": 1, "workers_per_trial": 1, "confirm_seeds": 1, "splits": 1}
+    low = [
+        f"{name}={value}: must be at least {bound}"
+        for name, bound in least.items()
+        if (value := getattr(study, name)) is not None and value < bound
+    ]
+    if study.time_limit_seconds is not None and study.time_limit_seconds <= 0:
+        low.append(f"time_limit_seconds={study.time_limit_seconds:g}: must be above 0")
+    return low
