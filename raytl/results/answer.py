@@ -1,0 +1,64 @@
+"""The answer of a study in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from raytl.metric import Metric
+from raytl.results.facts import PROBE, Answer, Comparison, FinalModel
+from raytl.results.wording import METRIC_NAMES, percent, percent_interval, points, recipe_text
+
+NO_ANSWER = "No final model has been tested yet: the study was ended before its confirmation, or goes on."
+
+
+def answer_sentence(answer: Answer | None, varied: Mapping[str, tuple[str, ...]]) -> str:
+    """The best backbone and recipe, how good, and against what; `varied` by backbone as in `BackboneSearch`."""
+    if answer is None:
+        return NO_ANSWER
+    best = answer.best
+    recipe = f" ({recipe_text(best.recipe, varied.get(best.backbone, ()))})" if best.recipe else ""
+    compared = "; ".join(comparison_text(comparison) for comparison in answer.comparisons)
+    alone = "" if compared else "; no other model was tested to compare it with"
+    return (
+        f"Best is {best.backbone} with {depth_text(best)}{recipe}: "
+        f"{percent_interval(best.test)} test accuracy over {extent(best)}{'; ' if compared else alone}{compared}."
+    )
+
+
+def choice_sentence(metric: Metric) -> str:
+    """How the answer was chosen, and what the brackets mean."""
+    return (
+        f"It was chosen by {METRIC_NAMES[metric.name]}, not by its test figure. Brackets are 95% intervals; "
+        "two models are compared picture by picture on the same test pictures."
+    )
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """One comparison: a difference larger than the noise, one that is not, or why there is none."""
+    other = comparison.other
+    name = f"{comparison.name} ({other.backbone}{'' if other.role == PROBE else f', {other.role}'}, " + (
+        f"{percent(other.test.value)})"
+    )
+    if comparison.difference is None:
+        return f"not compared with {name}: {comparison.problem}"
+    if not comparison.difference.excludes_zero:
+        return f"not told apart from {name}, {points(comparison.difference)}"
+    return f"{points(comparison.difference)} against {name}"
+
+
+def depth_text(model: FinalModel) -> str:
+    """How much of the backbone is frozen, in words."""
+    if model.freeze_depth == 0:
+        return "all stages trained"
+    if model.freeze_depth == model.stage_count:
+        return f"all {model.stage_count} stages frozen"
+    whole = f" of {model.stage_count}" if model.stage_count else ""
+    return f"the first {model.freeze_depth}{whole} stages frozen"
+
+
+def extent(model: FinalModel) -> str:
+    """`5 seeds and 300 pictures`: what the interval is over."""
+    seeds = f"{len(model.seeds)} seed{'s' if len(model.seeds) > 1 else ''}"
+    splits = f", {len(model.runs)} splits" if len(model.runs) > 1 else ""
+    each = " each" if splits else ""
+    return f"{seeds}{splits} and {model.test_count:,} pictures{each}"

@@ -1,0 +1,151 @@
+"""A study's folder: where each thing lies, the study as it was run, and writing that a kill cannot halve."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from raytl.errors import ConfigError, StorageError
+
+TEMPORARY = ".tmp-"  # a leading dot: pyarrow.dataset and shell globs pass over such files
+
+Step = Callable[[str], None]
+
+
+def no_step(name: str) -> None:
+    """The hook of a real run: nothing happens between two steps. Tests pass one that raises, as a kill would."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The paths of one study; nothing is made before `create`."""
+
+    root: Path
+
+    @property
+    def study_json(self) -> Path:
+        return self.root / "study.json"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger"
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def create(self) -> None:
+        """Makes the folder, or takes one that is empty or already holds a study.
+
+        Raises:
+            StorageError: it holds something else, or cannot be written. Nothing is left behind.
+        """
+        try:
+            if self.root.exists() and not self._is_ours():
+                raise StorageError(
+                    f"{self.root}: not empty and no study of raytl (no study.json, no ledger); "
+                    "give a new or empty folder with --out"
+                )
+            self.ledger.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f"{TEMPORARY}write-test"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"{self.root}: cannot be written ({error.strerror or error}); give a folder that can with --out"
+            ) from error
+
+    def write_study(self, values: Mapping[str, object]) -> None:
+        """Writes `study.json`: the study as run. A value JSON does not know raises TypeError or ValueError."""
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.study_json, f"{text}\n".encode())
+
+    def read_study(self) -> dict[str, object]:
+        """What `write_study` wrote.
+
+        Raises:
+            ConfigError: there is no such folder.
+            StorageError: the folder holds no study, or `study.json` cannot be read.
+        """
+        if not self.root.is_dir():
+            raise ConfigError(f"{self.root}: no such folder; give the folder of a study, such as results/<study>")
+        try:
+            values = json.loads(self.study_json.read_bytes())
+        except FileNotFoundError:
+            raise StorageError(
+                f"{self.root}: no study of raytl (study.json is missing); give the folder of a study"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.study_json}: cannot be read ({error}); restore it from a copy") from error
+        if not isinstance(values, dict):
+            raise StorageError(f"{self.study_json}: holds no JSON object; restore it from a copy")
+        return values
+
+    def _is_ours(self) -> bool:
+        foreign = (path for path in self.root.iterdir() if not path.name.startswith(TEMPORARY))
+        return self.study_json.is_file() or self.ledger.is_dir() or next(foreign, None) is None
+
+
+def write_atomically(path: Path, data: bytes, step: Step = no_step) -> None:
+    """Writes a file so that, killed at any moment, `path` holds all of `data` or what it held before.
+
+    A temporary file in the same folder, fsync, rename, fsync of the folder; `step` is called by name after each.
+
+    Raises:
+        StorageError: with the bytes needed and free where the disk is full; the temporary file is removed.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            step("written")
+            os.fsync(file.fileno())
+        step("synced")
+        temporary.replace(path)
+        step("renamed")
+        sync_folder(path.parent)
+        step("folder synced")
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(_write_problem(path, len(data), error)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names given, changed or removed in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_problem(path: Path, needed_bytes: int, error: OSError) -> str:
+    try:
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes free"
+    except OSError:
+        free = "free space unknown"
+    return (
+        f"{path}: cannot be written ({error.strerror or error}); {needed_bytes:,} bytes needed, {free}; "
+        "what was written before is kept: make room or mend the folder, then resume"
+    )

@@ -1,0 +1,125 @@
+"""Keeps a study's records while it runs: each fact goes to the ledger first, then to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from raytl.metric import Metric
+from raytl.results.folder import StudyFolder
+from raytl.results.ledger import Ledger, read_ledger
+from raytl.results.schemas import ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
+from raytl.results.tables import epoch_rows, settle, trial_rows
+from raytl.results.tensorboard import BoardWriter
+
+ENDED = ("completed", "stopped", "diverged", "failed")
+
+
+class Watcher(Protocol):
+    """Somebody who shows a running study to a person."""
+
+    def started(self, trial: TrialRow) -> None:
+        """A trial has begun."""
+
+    def epoch(self, trial: TrialRow, row: EpochRow) -> None:
+        """A trial has finished an epoch."""
+
+    def ended(self, trial: TrialRow) -> None:
+        """A trial is over; its row says how."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended, and what its worker found out."""
+
+    status: str
+    reason: str | None = None
+    node: str | None = None
+    precision_used: str | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Recorder:
+    """The only writer of a study's ledger. What was recorded before (a study that is continued) is known to it."""
+
+    def __init__(self, folder: StudyFolder, metric: Metric, watchers: Sequence[Watcher] = ()) -> None:
+        known = settle(read_ledger(folder.ledger))
+        self.ledger = Ledger.open(folder.ledger)
+        self.board = BoardWriter(folder.tensorboard)
+        self.metric = metric
+        self.trials: dict[str, TrialRow] = {row.trial_id: row for row in trial_rows(known.trials)}
+        self.epochs: dict[str, list[EpochRow]] = {name: [] for name in self.trials}
+        for row in epoch_rows(known.epochs):
+            self.epochs.setdefault(row.trial_id, []).append(row)
+        self.confirmed_ids = set(known.confirmed["trial_id"].to_pylist())
+        self._watchers = tuple(watchers)
+
+    def start(self, trial: TrialRow) -> None:
+        """Records a trial's beginning; one that was begun before keeps its time and its epochs."""
+        known = self.trials.get(trial.trial_id)
+        trial = replace(trial, started_at=known.started_at) if known else trial
+        self.ledger.commit("trials", [trial])
+        self.trials[trial.trial_id] = trial
+        self.epochs.setdefault(trial.trial_id, [])
+        self.board.start(trial, self.epochs[trial.trial_id])
+        for watcher in self._watchers:
+            watcher.started(trial)
+
+    def epoch(self, row: EpochRow) -> None:
+        """Records an epoch of a trial that was started."""
+        self.ledger.commit("epochs", [row])
+        self.epochs[row.trial_id].append(row)
+        self.board.epoch(row)
+        for watcher in self._watchers:
+            watcher.epoch(self.trials[row.trial_id], row)
+
+    def end(self, trial_id: str, ending: Ending) -> TrialRow:
+        """Records how a trial ended, with the figures of its best epoch."""
+        trial = _summed_up(self.trials[trial_id], self.epochs[trial_id], ending)
+        self.ledger.commit("trials", [trial])
+        self.trials[trial_id] = trial
+        self.board.end(trial)
+        for watcher in self._watchers:
+            watcher.ended(trial)
+        return trial
+
+    def pictures(self, rows: Sequence[PictureRow]) -> None:
+        """Records what the scan found."""
+        self.ledger.commit("data", rows)
+
+    def confirmed(self, row: ConfirmedRow, predictions: Sequence[PredictionRow]) -> None:
+        """Records a final model's figures, its predictions first, so that a figure never stands without them."""
+        self.ledger.commit("predictions", predictions)
+        self.ledger.commit("confirmed", [row])
+        self.confirmed_ids.add(row.trial_id)
+
+    def published(self, row: ConfirmedRow) -> None:
+        """Records where a final model was saved; its figures stay as they were."""
+        self.ledger.commit("confirmed", [row])
+
+    def close(self) -> None:
+        """Closes the event files."""
+        self.board.close()
+
+
+def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> TrialRow:
+    best = next((row for row in reversed(epochs) if row.is_best), None)
+    speeds = sorted(row.images_per_second for row in epochs)
+    return replace(
+        trial,
+        status=ending.status,
+        reason=ending.reason,
+        ended_at=datetime.now(UTC),
+        seconds=sum((row.ended_at - row.started_at).total_seconds() for row in epochs),
+        epochs_run=len(epochs),
+        best_epoch=best.epoch if best else None,
+        val_accuracy=best.val_accuracy if best else None,
+        val_macro_f1=best.val_macro_f1 if best else None,
+        val_loss=best.val_loss if best else None,
+        images_per_second=speeds[len(speeds) // 2] if speeds else None,
+        peak_memory_bytes=ending.peak_memory_bytes,
+        node=ending.node,
+        precision_used=ending.precision_used,
+    )

@@ -1,0 +1,186 @@
+"""A study's tables: read from the ledger, compacted to Parquet, and asked the questions a report asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raytl.errors import StorageError
+from raytl.metric import Metric
+from raytl.recipe import Recipe
+from raytl.results.folder import StudyFolder, write_atomically
+from raytl.results.ledger import LedgerView, read_ledger
+from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PredictionRow, TrialRow, conform
+
+RANKED_STAGES = ("probe", "search")  # a confirmation trains a ranked recipe again: it does not compete with it
+RANKED_STATUSES = ("completed", "stopped")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The five tables of a study, each fact once: see `settle` for which of several rows counts.
+
+    `problems` has a sentence for each ledger file that could not be read.
+    """
+
+    trials: pa.Table
+    epochs: pa.Table
+    confirmed: pa.Table
+    predictions: pa.Table
+    data: pa.Table
+    problems: tuple[str, ...] = ()
+
+
+def load_tables(folder: StudyFolder) -> Tables:
+    """The tables of a study, from its ledger, or from `tables/` where only these were kept.
+
+    Raises:
+        StorageError: neither can be read.
+    """
+    if folder.ledger.is_dir():
+        return settle(read_ledger(folder.ledger))
+    try:
+        return Tables(**{name: conform(name, pq.read_table(folder.tables / f"{name}.parquet")) for name in TABLES})
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{folder.root}: neither a ledger nor tables can be read ({error})") from error
+
+
+def compact(folder: StudyFolder) -> None:
+    """Writes `tables/*.parquet` from the ledger, all five even when empty.
+
+    Raises:
+        StorageError: the ledger cannot be read or the tables not written.
+    """
+    tables = settle(read_ledger(folder.ledger))
+    try:
+        folder.tables.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder.tables}: cannot be made ({error})") from error
+    for name in TABLES:
+        sink = pa.BufferOutputStream()
+        pq.write_table(getattr(tables, name), sink, compression="zstd")
+        write_atomically(folder.tables / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def settle(view: LedgerView) -> Tables:
+    """Decides between rows about the same thing, which resuming may bring.
+
+    A trial's, a final model's and a picture's last row counts (what is known grew: how it ended, where it was
+    saved); an epoch's and a prediction's first one counts (what was measured stands, the test set is read once).
+    """
+    return Tables(
+        trials=latest_trials(view.tables["trials"]),
+        epochs=first_epochs(view.tables["epochs"]),
+        confirmed=_last(view.tables["confirmed"], "trial_id"),
+        predictions=_first(view.tables["predictions"], "trial_id", "path"),
+        data=_last(view.tables["data"], "path"),
+        problems=view.problems,
+    )
+
+
+def latest_trials(table: pa.Table) -> pa.Table:
+    """The last row of each trial, in the order in which the trials first appeared."""
+    return _last(table, "trial_id")
+
+
+def first_epochs(table: pa.Table) -> pa.Table:
+    """The first row of each (trial, epoch), in commit order."""
+    return _first(table, "trial_id", "epoch")
+
+
+def leaderboard(tables: Tables, metric: Metric) -> pa.Table:
+    """Trials that ended with a finite metric, best first; ties: lower validation loss, then the earlier start.
+
+    Final models are left out, and so are running, diverged and failed trials.
+    """
+    trials = tables.trials
+    wanted = (pc.field("stage").isin(RANKED_STAGES)) & (pc.field("status").isin(RANKED_STATUSES))
+    ranked = trials.filter(wanted & pc.is_finite(pc.field(metric.name)))
+    order = "descending" if metric.maximize else "ascending"
+    return ranked.sort_by(
+        [(metric.name, order), ("val_loss", "ascending"), ("started_at", "ascending"), ("trial_id", "ascending")]
+    )
+
+
+def best_trial_per_backbone(tables: Tables, metric: Metric) -> pa.Table:
+    """The first row of each backbone in the leaderboard, best backbone first."""
+    return _first(leaderboard(tables, metric), "backbone")
+
+
+def learning_curve(tables: Tables, trial_id: str) -> pa.Table:
+    """The epochs of one trial in order; empty where none is known."""
+    return tables.epochs.filter(pc.field("trial_id") == trial_id).sort_by("epoch")
+
+
+def trial_rows(trials: pa.Table) -> list[TrialRow]:
+    """The rows of `trials` as they were before they became Arrow.
+
+    Raises:
+        ConfigError: a row holds no recipe that can be run.
+    """
+    return [TrialRow(**_known(TrialRow, row), recipe=recipe_of(row)) for row in trials.to_pylist()]
+
+
+def epoch_rows(epochs: pa.Table) -> list[EpochRow]:
+    """The rows of `epochs` as they were before they became Arrow."""
+    return [EpochRow(**_known(EpochRow, row)) for row in epochs.to_pylist()]
+
+
+def confirmed_rows(confirmed: pa.Table) -> list[ConfirmedRow]:
+    """The rows of `confirmed` as they were before they became Arrow."""
+    return [ConfirmedRow(**_known(ConfirmedRow, row)) for row in confirmed.to_pylist()]
+
+
+def prediction_rows(predictions: pa.Table) -> list[PredictionRow]:
+    """The rows of `predictions` as they were before they became Arrow."""
+    return [PredictionRow(**_known(PredictionRow, row)) for row in predictions.to_pylist()]
+
+
+def recipe_of(row: Mapping[str, Any]) -> Recipe:
+    """The recipe in one row of `trials` (as from `to_pylist`).
+
+    Raises:
+        ConfigError: the row holds no recipe that can be run.
+    """
+    recipe = {name.removeprefix("recipe_"): value for name, value in row.items() if name.startswith("recipe_")}
+    return Recipe(**_known(Recipe, recipe))
+
+
+def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `row` for a dataclass; columns younger than the row are null and take their defaults."""
+    return {
+        item.name: row[item.name]
+        for item in fields(kind)
+        if item.name in row and (row[item.name] is not None or str(item.type).endswith("| None"))
+    }
+
+
+def _first(table: pa.Table, *keys: str) -> pa.Table:
+    _, first = np.unique(_identities(table, keys), return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def _last(table: pa.Table, key: str) -> pa.Table:
+    identities = _identities(table, (key,))
+    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
+    last = np.zeros(len(first), dtype=np.int64)
+    np.maximum.at(last, inverse, np.arange(len(identities)))
+    return table.take(pa.array(last[np.argsort(first)]))
+
+
+def _identities(table: pa.Table, keys: tuple[str, ...]) -> np.ndarray:
+    """One integer per row, equal where all `keys` are equal."""
+    codes = [np.unique(_codes(table[key]), return_inverse=True)[1].astype(np.int64) for key in keys]
+    return reduce(lambda left, right: left * (right.max(initial=0) + 1) + right, codes)
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False)
