@@ -1,0 +1,1 @@
+"""Pictures: checked, split, decoded once, augmented in batches."""
