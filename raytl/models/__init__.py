@@ -1,0 +1,1 @@
+"""Backbones as ordered, freezable stages, and the heads put on them."""

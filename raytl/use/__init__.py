@@ -1,0 +1,1 @@
+"""What a finished model is for: predictions and explanations."""

@@ -1,0 +1,196 @@
+"""Models on disk: a folder of tensors, JSON and a card, which timm opens where timm can say the model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from raytl import __version__
+from raytl.errors import StorageError
+from raytl.models.backbones import InputSpec
+from raytl.models.carried import CARRIED
+from raytl.models.classifier import Classifier, build_classifier, output_count
+from raytl.models.heads import LAST
+from raytl.models.weights import NONE, WeightsReport
+from raytl.recipe import Recipe
+from raytl.use.card import ModelCard, card_text
+
+WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A saved model, in eval mode on the CPU, with what is needed to use it.
+
+    Pictures are resized to `eval_resize` pixels, cut to `input.image_size` around the center and normalized by
+    `input.mean` and `input.std`. With two classes and one logit, the logit speaks for the second class.
+    """
+
+    model: Classifier
+    recipe: Recipe
+    classes: tuple[str, ...]
+    input: InputSpec
+    eval_resize: int
+
+
+@dataclass(frozen=True)
+class TimmForm:
+    """How timm says a model: `timm.create_model(architecture, num_classes=..., **arguments)`."""
+
+    architecture: str
+    classifier: str
+    arguments: dict[str, object] = field(default_factory=dict)
+
+
+def save_model(folder: Path, model: Classifier, recipe: Recipe, classes: tuple[str, ...], card: ModelCard) -> None:
+    """Writes `model` to `folder`, whole or not at all; a model that is there already is replaced.
+
+    Auxiliary heads serve training only and are left out.
+
+    Raises:
+        StorageError: where the folder cannot be written.
+    """
+    form = timm_form(model, recipe, len(classes))
+    tensors = _timm_names(model, form) if form else _own_names(model)
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, scratch / WEIGHTS_FILE)
+        config = _config(model, recipe, classes, form)
+        (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        (scratch / CARD_FILE).write_text(card_text(card, model, recipe, classes, form is not None), "utf-8")
+        _put_in_place(scratch, folder)
+    except OSError as error:
+        raise StorageError(f"{folder}: the model cannot be written ({error}); nothing there was changed") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load_model(folder: Path) -> LoadedModel:
+    """Opens a folder that `save_model` wrote.
+
+    Raises:
+        StorageError: where files are missing, damaged, or do not fit each other.
+    """
+    own = _own_config(folder)
+    try:
+        recipe, classes = Recipe(**own["recipe"]), tuple(own["classes"])
+        plain = replace(recipe, weights=NONE, aux_loss_weight=0.0, freeze_depth=0)
+        with torch.random.fork_rng(devices=[]):
+            model = build_classifier(plain, len(classes))
+        form = timm_form(model, plain, len(classes)) if own["format"] == "timm" else None
+        names = _timm_names(model, form) if form else _own_names(model)
+        _fill(names, load_file(folder / WEIGHTS_FILE))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{folder}: the saved model cannot be read ({error!r}); save it again") from error
+    model.weights = WeightsReport(recipe.backbone, "model", str(folder), "", 1.0, 1.0, "a saved model")
+    return LoadedModel(model.eval(), recipe, classes, model.input, recipe.eval_resize)
+
+
+def timm_form(model: Classifier, recipe: Recipe, class_count: int) -> TimmForm | None:
+    """How timm says this model, if it can: its own backbone and pooling, no attention, one linear layer."""
+    plain = recipe.head == "linear" and recipe.attention == "none" and recipe.pool == "backbone"
+    names = model.backbone.classifier_names
+    if model.backbone.source != "timm" or not plain or len(names) != 1 or output_count(recipe, class_count) < 2:
+        return None
+    carried = CARRIED.get(recipe.backbone)
+    architecture = carried.architecture if carried else recipe.backbone.partition(".")[0]
+    arguments = dict(carried.arguments) if carried else _size_argument(model.backbone.net, recipe)
+    form = TimmForm(architecture, names[0], arguments)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        twin = timm.create_model(architecture, num_classes=class_count, **arguments)
+    shapes = {name: value.shape for name, value in twin.state_dict().items()}
+    ours = {name: value.shape for name, value in _timm_names(model, form).items()}
+    return form if shapes == ours else None
+
+
+def _size_argument(net: nn.Module, recipe: Recipe) -> dict[str, object]:
+    config = timm.get_pretrained_cfg(recipe.backbone)
+    resized = config.fixed_input_size and config.input_size[-1] != recipe.image_size
+    return {"img_size": recipe.image_size} if resized else {}
+
+
+def _own_names(model: Classifier) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("auxiliary.")}
+
+
+def _timm_names(model: Classifier, form: TimmForm) -> dict[str, Tensor]:
+    """The model's tensors under timm's names: the backbone's own, and the classifier's."""
+    tensors = dict(model.backbone.net.state_dict())
+    last = model.head.get_submodule(LAST)
+    return tensors | {f"{form.classifier}.{name}": value for name, value in last.state_dict().items()}
+
+
+def _config(model: Classifier, recipe: Recipe, classes: tuple[str, ...], form: TimmForm | None) -> dict[str, object]:
+    own = {
+        "version": __version__,
+        "format_version": FORMAT_VERSION,
+        "format": "timm" if form else "raytl",
+        "recipe": recipe.values(),
+        "classes": list(classes),
+        "weights_sha256": model.weights.sha256,
+    }
+    spec = model.input
+    pretrained = {
+        "input_size": [3, spec.image_size, spec.image_size],
+        "fixed_input_size": False,
+        "interpolation": "bilinear",
+        "crop_pct": recipe.image_size / recipe.eval_resize,
+        "crop_mode": "center",
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "num_classes": len(classes),
+        "classifier": form.classifier if form else None,
+    }
+    named = {"num_classes": len(classes), "label_names": list(classes), "pretrained_cfg": pretrained, "raytl": own}
+    if form is None:
+        return {"architecture": recipe.backbone, **named}
+    return {"architecture": form.architecture, "model_args": form.arguments, **named}
+
+
+def _put_in_place(scratch: Path, folder: Path) -> None:
+    """Renames `scratch` to `folder`; what was there is moved aside first, so that a reader sees one or the other."""
+    aside = folder.with_name(f"{scratch.name}.old")
+    if folder.exists():
+        folder.rename(aside)
+    scratch.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _own_config(folder: Path) -> dict[str, Any]:  # JSON
+    path = folder / CONFIG_FILE
+    try:
+        own = json.loads(path.read_text("utf-8")).get("raytl")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StorageError(
+            f"{folder}: no saved model here ({error}); give the folder that holds {CONFIG_FILE}"
+        ) from error
+    if own is None:
+        raise StorageError(
+            f"{folder}: {CONFIG_FILE} was not written by raytl; open it with timm ('local-dir:{folder}')"
+        )
+    if own["format_version"] > FORMAT_VERSION:
+        raise StorageError(f"{folder}: written by raytl {own['version']}, which is newer than this one; update raytl")
+    result: dict[str, Any] = own
+    return result
+
+
+@torch.no_grad()
+def _fill(target: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    wrong = sorted(target.keys() ^ tensors.keys())
+    wrong += [name for name in target if name in tensors and target[name].shape != tensors[name].shape]
+    if wrong:
+        raise ValueError(f"tensors do not fit the model: {', '.join(wrong[:4])}")
+    for name, value in target.items():
+        value.copy_(tensors[name])
