@@ -1,0 +1,1 @@
+"""The fine-tuning loop and its parts; knows nothing of Ray."""

@@ -1,0 +1,125 @@
+"""Checkpoints: a folder of tensors and JSON that counts only once its COMMIT.json names it.
+
+Files carry the epoch in their name, and `COMMIT.json` (sizes and SHA-256 of the files in force) replaces its
+predecessor in one rename after everything else is on disk. A process that dies at any moment leaves the last
+committed epoch whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from raytl.errors import StorageError
+from raytl.results.folder import write_atomically
+
+COMMIT = "COMMIT.json"
+State = Mapping[str, float | None]
+_JSON_FIELDS = ("epoch", "best_epoch", "best_value", "schedule", "stopping")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run after a whole number of epochs.
+
+    `tensors` hold what goes on changing (model, optimizer, average), `best` the model's trained tensors at
+    `best_epoch`, whose metric was `best_value`; `schedule` and `stopping` are the states of these two.
+    """
+
+    epoch: int
+    best_epoch: int
+    best_value: float | None
+    tensors: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    schedule: State
+    stopping: State
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot) -> str:
+    """Commits `snapshot` to `folder`, removes what it replaces, and returns the committed epoch's name.
+
+    Raises:
+        StorageError: where the folder cannot be written; what was committed before stays in force.
+    """
+    state = {name: getattr(snapshot, name) for name in _JSON_FIELDS}
+    names = _names(snapshot.epoch, snapshot.best_epoch)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = _committed(folder)
+        files = {
+            names.last: _write(folder / names.last, save(_plain(snapshot.tensors))),
+            names.state: _write(folder / names.state, json.dumps(state).encode()),
+            names.best: known.get(names.best) or _write(folder / names.best, save(_plain(snapshot.best))),
+        }
+        write_atomically(folder / COMMIT, json.dumps({"epoch": snapshot.epoch, "files": files}, indent=1).encode())
+        _remove_others(folder, keep={*files, COMMIT})
+    except OSError as error:
+        raise StorageError(f"{folder}: checkpoint of epoch {snapshot.epoch} not written: {error}") from error
+    return f"epoch-{snapshot.epoch}"
+
+
+def load_snapshot(folder: Path) -> Snapshot | None:
+    """The committed snapshot, or None where nothing was ever committed.
+
+    Raises:
+        StorageError: naming the file whose size or hash is not what was committed.
+    """
+    files = _committed(folder)
+    if not files:
+        return None
+    damaged = [name for name, entry in files.items() if _entry(folder / name) != entry]
+    if damaged:
+        raise StorageError(
+            f"{folder}: damaged since it was committed: {', '.join(damaged)}; remove the folder to retrain"
+        )
+    state = json.loads(next((folder / name).read_text() for name in files if name.startswith("state-")))
+    names = _names(state["epoch"], state["best_epoch"])
+    return Snapshot(tensors=load_file(folder / names.last), best=load_file(folder / names.best), **state)
+
+
+@dataclass(frozen=True)
+class _Names:
+    last: str
+    best: str
+    state: str
+
+
+def _names(epoch: int, best_epoch: int) -> _Names:
+    return _Names(f"last-{epoch:04d}.safetensors", f"best-{best_epoch:04d}.safetensors", f"state-{epoch:04d}.json")
+
+
+def _committed(folder: Path) -> dict[str, dict[str, object]]:
+    commit = folder / COMMIT
+    if not commit.exists():
+        return {}
+    files: dict[str, dict[str, object]] = json.loads(commit.read_text())["files"]
+    return files
+
+
+def _write(path: Path, content: bytes) -> dict[str, object]:
+    write_atomically(path, content)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _entry(path: Path) -> dict[str, object] | None:
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # safetensors refuses shared and channels-last storage: each tensor gets its own, in plain order.
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _remove_others(folder: Path, keep: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in keep and path.suffix in {".safetensors", ".json"}:
+            path.unlink(missing_ok=True)

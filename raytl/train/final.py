@@ -1,0 +1,57 @@
+"""The one reading of the test set by a final model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from raytl.train.loop import Run
+from raytl.train.losses import evaluation_sums
+from raytl.train.metrics import Counts, auc, predicted_classes, predictions_from_logits
+
+
+@dataclass(frozen=True)
+class FinalFigures:
+    """Figures of one final model on all N test pictures.
+
+    `probabilities`: (N, C) float32 in the order of `paths`; `labels`, `predicted`: N class indices; `train_seconds`
+    are those of the run's epochs.
+    """
+
+    accuracy: float
+    macro_f1: float
+    loss: float
+    auc: float | None
+    correct: int
+    images_per_second: float
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    probabilities: np.ndarray
+
+
+def read_test_set(run: Run) -> FinalFigures:
+    """Shows the test pictures once to the model of the run's best epoch. Every worker must take part."""
+    pictures, class_count = run.data.test, len(run.data.classes)
+    begin = time.perf_counter()
+    logits = run.evaluator.logits(run.load_best(), pictures)
+    seconds = time.perf_counter() - begin
+    predicted = predicted_classes(logits)
+    sums = evaluation_sums(logits, pictures.labels, run.recipe.loss)
+    counts = Counts.of(logits, pictures.labels, class_count, sums)
+    probabilities = predictions_from_logits(logits, run.recipe.loss).numpy().astype(np.float32)
+    labels = pictures.labels.numpy()
+    return FinalFigures(
+        accuracy=counts.accuracy,
+        macro_f1=counts.macro_f1,
+        loss=counts.mean_loss,
+        auc=auc(labels, probabilities[:, 1]) if class_count == 2 else None,
+        correct=int((predicted == pictures.labels).sum()),
+        images_per_second=len(pictures) / seconds,
+        paths=tuple(pictures.paths),
+        labels=tuple(labels.tolist()),
+        predicted=tuple(predicted.tolist()),
+        probabilities=probabilities,
+    )

@@ -1,0 +1,157 @@
+"""One model being trained: a batch goes in, a step is taken.
+
+Under several workers a batch is a worker's share of a global batch. Losses are sums over the share divided by
+the global sum of weights, so that the step is that of one worker with the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raytl.data.store import FitData
+from raytl.data.views import View, train_batch
+from raytl.models.classifier import Classifier
+from raytl.models.stages import parameter_groups
+from raytl.recipe import Recipe
+from raytl.train.device import Precision
+from raytl.train.ema import Ema
+from raytl.train.guards import check_finite, check_gradients
+from raytl.train.losses import LossSums, make_loss, soft_labels
+from raytl.train.metrics import Counts
+from raytl.train.mixing import mix
+from raytl.train.optim import make_optimizer, set_rates
+from raytl.train.schedule import Schedule
+from raytl.train.world import World
+
+LEAST = 2  # batch-norm cannot train on one value per channel: shorter shares are filled up with copies of no weight
+
+
+class _WithAuxiliary(nn.Module):
+    """Gives every head's logits from `forward`, the only method that gradient averaging sees."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.model.forward_with_auxiliary(x)
+
+
+class Learner:
+    """Model, optimizer and average of one phase of a run (gradual unfreezing begins a second phase).
+
+    Args:
+        data: the pictures of all workers; each worker draws its share of the training set.
+        lr_scale: factor on every rate (1, or the recipe's `unfreeze_lr_scale` after unfreezing).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Classifier,
+        data: FitData,
+        world: World,
+        precision: Precision,
+        view: View,
+        lr_scale: float = 1.0,
+    ) -> None:
+        self.recipe, self.model, self.pictures, self.world = recipe, model, data.train, world
+        self.precision, self.view = precision, view
+        counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+        self.loss = make_loss(recipe, counts.tolist(), world.device)
+        self.optimizer = make_optimizer(recipe, parameter_groups(model), lr_scale)
+        self.ema = Ema(model, recipe.ema_decay)
+        self.module = world.wrap(_WithAuxiliary(model))
+        self.lr = recipe.lr * lr_scale
+        self.lr_scale = lr_scale
+        self._gradients_checked = False
+
+    def train_epoch(self, epoch: int, shares: Iterable[np.ndarray], schedule: Schedule) -> Counts:
+        """Takes one step per share and returns the sums over all workers."""
+        self.model.train()
+        mixing = np.random.default_rng((self.recipe.seed, epoch, self.world.rank))
+        total = Counts.zeros(self.loss.class_count)
+        for step, share in enumerate(shares):
+            self._set_rates(schedule.factor(epoch, step))
+            total = total + self._step(epoch, step, share, mixing)
+        return Counts.unpack(self.world.sum(total.pack().to(self.world.device)).cpu(), self.loss.class_count)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs: model, optimizer and average, by name."""
+        states = self.optimizer.state_dict()["state"]
+        moments = {
+            f"optimizer/{index}/{name}": torch.as_tensor(value)
+            for index, state in states.items()
+            for name, value in state.items()
+        }
+        model = {f"model/{name}": value for name, value in trained_state(self.model, self.recipe).items()}
+        average = {f"ema/{name}": value for name, value in self.ema.state().items()}
+        return {**model, **moments, **average}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts back what `tensors()` gave, into a learner of the same recipe and phase."""
+        self.model.load_state_dict(_under("model/", tensors), strict=False)
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer/", tensors).items():
+            index, name = key.split("/")
+            states.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.ema.load(_under("ema/", tensors))
+
+    def _set_rates(self, factor: float) -> None:
+        self.lr = self.recipe.lr * self.lr_scale * factor
+        set_rates(self.optimizer, self.recipe.lr * factor)  # each group's own scale holds lr_scale already
+
+    def _step(self, epoch: int, step: int, share: np.ndarray, mixing: np.random.Generator) -> Counts:
+        pictures, labels = self._batch(share, epoch)
+        targets = soft_labels(labels, self.loss.class_count)
+        pictures, targets = mix(pictures, targets, self.recipe.mixup, self.recipe.cutmix, mixing)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            logits, auxiliary = self.module(pictures)
+        real = slice(0, len(share))
+        main = self.loss.sums(logits[real].float(), targets[real])
+        self._backward(epoch, step, main, [self.loss.sums(each[real].float(), targets[real]) for each in auxiliary])
+        self.optimizer.step()
+        self.ema.update()
+        return Counts.of(logits[real].detach().float(), labels[real], self.loss.class_count, main.detach())
+
+    def _backward(self, epoch: int, step: int, main: LossSums, auxiliary: list[LossSums]) -> None:
+        total, weight = self.world.sum(torch.stack([main.total.detach(), main.weight.to(main.total)])).tolist()
+        check_finite(total / weight, epoch, step)
+        objective = main.total
+        for each in auxiliary:
+            objective = objective + self.recipe.aux_loss_weight * each.total
+        (objective * (self.world.size / weight)).backward()  # gradients are averaged over workers: undo it
+        if not self._gradients_checked:
+            check_gradients(parameter_groups(self.model))
+            self._gradients_checked = True
+        if self.recipe.clip_norm is not None:
+            trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
+
+    def _batch(self, share: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+        rows = np.resize(share if len(share) else np.array([0]), max(len(share), LEAST))
+        view_index = (epoch - 1) % self.recipe.views + 1 if self.recipe.views else epoch
+        pictures = train_batch(self.pictures, rows, self.view, self.recipe.seed, view_index)
+        device = self.world.device
+        return pictures.to(device, non_blocking=True), self.pictures.labels[torch.from_numpy(rows)].to(device)
+
+
+def trained_state(model: Classifier, recipe: Recipe) -> dict[str, Tensor]:
+    """The part of a model's state that its run may change, by name: all but the stages that stay frozen."""
+    frozen = () if recipe.unfreeze_epoch else model.stages[: recipe.freeze_depth]
+    inside = "backbone.net."
+    return {
+        name: value
+        for name, value in model.state_dict().items()
+        if not (name.startswith(inside) and any(stage.owns(name.removeprefix(inside)) for stage in frozen))
+    }
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
