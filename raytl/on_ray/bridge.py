@@ -1,0 +1,155 @@
+"""Between Tune and the record: every result goes to the ledger before anything is decided on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.schedulers import TrialScheduler
+
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Job, Report
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.proposals import job_of
+from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
+from raytl.on_ray.trial import REPORT
+from raytl.recipe import recipe_hash
+from raytl.results.recorder import Ending, Recorder
+from raytl.results.schemas import TrialRow
+
+
+class Bridge:
+    """Turns what workers report into rows. `on_end` hears of every trial that is over, with its last report."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        workers: int,
+        deadline: Deadline,
+        on_end: Callable[[TrialRow, Report | None], None],
+    ) -> None:
+        self._plan, self._recorder, self._workers, self._on_end = plan, recorder, workers, on_end
+        self.deadline = deadline
+        self._last: dict[str, Report] = {}
+        self._open: set[str] = set()
+
+    def start(self, job: Job, tune_trial_id: str) -> None:
+        """Records that a job has begun."""
+        self._open.add(job.trial_id)
+        self._recorder.start(self._row(job, tune_trial_id))
+
+    def take(self, report: Report) -> None:
+        """Records what one report brought."""
+        self._last[report.job.trial_id] = report
+        if report.row is not None:
+            self._recorder.epoch(report.row)
+
+    def end(self, job: Job, error: BaseException | None = None) -> None:
+        """Records how a job ended; a second call for the same job does nothing."""
+        if job.trial_id not in self._open:
+            return
+        self._open.remove(job.trial_id)
+        report = self._last.get(job.trial_id)
+        trial = self._recorder.end(job.trial_id, self._ending(report, error))
+        self._on_end(trial, report)
+
+    def _ending(self, report: Report | None, error: BaseException | None) -> Ending:
+        if report is None:
+            return Ending("failed", _sentence(error) if error else "the worker ended without a report")
+        status, reason = report.ended, report.reason
+        if error is not None:
+            status, reason = "failed", _sentence(error)
+        elif status is None:
+            when = f"after epoch {report.row.epoch}" if report.row else ""
+            why = "the time was used up" if self.deadline.passed else "the scheduler preferred other trials"
+            status, reason = "stopped", f"{why} {when}".strip()
+        elif status == "completed" and report.facts.notes:
+            reason = "; ".join(report.facts.notes)
+        return Ending(status, reason, report.facts.node, report.facts.precision, report.facts.peak_memory_bytes)
+
+    def _row(self, job: Job, tune_trial_id: str) -> TrialRow:
+        facts = self._plan.of(job.recipe.backbone).facts
+        depth = job.recipe.freeze_depth
+        return TrialRow(
+            study=self._plan.study.name,
+            trial_id=job.trial_id,
+            recipe_hash=recipe_hash(job.recipe, self._plan.albums[job.split].fingerprint),
+            tune_trial_id=tune_trial_id,
+            stage=job.stage,
+            backbone=job.recipe.backbone,
+            status="running",
+            started_at=datetime.now(UTC),
+            freeze_depth=depth,
+            frozen_fraction=facts.frozen_fractions[depth],
+            trainable_parameters=facts.trainable_parameters[depth],
+            parameters=facts.parameters,
+            worker_count=self._workers,
+            split=job.split,
+            origin=job.role,
+            recipe=job.recipe,
+        )
+
+
+class TuneEvents(Callback):
+    """Tune's events about trials of one job each."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial got its actor."""
+        self._bridge.start(job_of(trial), trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial is over, by itself or by the scheduler."""
+        self._bridge.end(job_of(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's worker raised or died."""
+        self._bridge.end(job_of(trial), trial.get_error() or RuntimeError("the worker died"))
+
+
+class StudyScheduler(BackboneSchedulers):
+    """The backbones' schedulers under a deadline.
+
+    Where trials are groups of workers, `decisions` carries the answer to them and Tune is told to go on: a group
+    leaves by itself after its epoch (see `ddp`).
+    """
+
+    def __init__(
+        self,
+        make_child: Callable[[], TrialScheduler],
+        bridge: Bridge,
+        per_backbone: bool,
+        decisions: Any = None,
+    ) -> None:
+        super().__init__(
+            make_child,
+            record=lambda trial, result: bridge.take(result[REPORT]),
+            backbone_of=lambda trial: job_of(trial).recipe.backbone,
+            name_of=lambda trial: job_of(trial).trial_id,
+            per_backbone=per_backbone,
+        )
+        self._bridge, self._decisions = bridge, decisions
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Records the result and decides."""
+        answer = super().on_trial_result(tune_controller, trial, result)
+        if self._bridge.deadline.passed:
+            answer = TrialScheduler.STOP
+        if self._decisions is None:
+            return answer
+        name, stop = self._name_of(trial), answer == TrialScheduler.STOP
+        ray.get(self._decisions.post.remote(name, result[EPOCH], stop))
+        return TrialScheduler.CONTINUE
+
+
+def _sentence(error: BaseException) -> str:
+    """The last line that says something, without the traceback of the worker."""
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    return f"{type(cause or error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -1,0 +1,160 @@
+"""The confirmation: the best recipes trained again under several seeds, each read once on the test set."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback, RunConfig, TuneConfig
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import BasicVariantGenerator
+
+from raytl.on_ray.bridge import Bridge
+from raytl.on_ray.cluster import Slots
+from raytl.on_ray.ddp import Group, group_resources, train_group
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.search import RAY_FOLDER, run_tune
+from raytl.on_ray.trial import REPORT
+from raytl.recipe import Recipe, recipe_hash, trial_id
+from raytl.results.folder import StudyFolder
+from raytl.results.recorder import Recorder
+from raytl.results.schemas import ConfirmedRow, PredictionRow, TrialRow
+
+STAGE = "confirm"
+
+
+def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
+    """What is to be confirmed: each backbone's best recipe and its linear probe, per seed and split.
+
+    Jobs whose test figures are recorded already are left out: the test set is read once.
+    """
+    jobs = [
+        Job(trial_id(recipe, plan.albums[split].fingerprint, STAGE), STAGE, role, recipe, split)
+        for split in range(len(plan.albums))
+        for part in plan.backbones
+        for role, chosen in _candidates(plan, recorder, part.backbone)
+        for recipe in (chosen.with_seed(plan.study.seed + index) for index in range(plan.study.confirm_seeds))
+    ]
+    return [job for job in jobs if job.trial_id not in recorder.confirmed_ids]
+
+
+def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots) -> None:
+    """Trains and tests all final models, in as many groups of workers as there are slots."""
+    jobs = final_jobs(plan, recorder)
+    if not jobs:
+        return
+    hands = [tuple(jobs[start :: slots.count]) for start in range(min(slots.count, len(jobs)))]
+    bridge = Bridge(
+        plan, recorder, slots.workers, Deadline(None), lambda trial, report: _record_test(plan, recorder, trial, report)
+    )
+    group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
+    function = tune.with_parameters(
+        train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=None
+    )
+    search = BasicVariantGenerator(
+        points_to_evaluate=[{"jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)]
+    )
+    run_tune(
+        tune.with_resources(function, group_resources(group)),
+        RunConfig(
+            name="confirm", storage_path=str(folder.root / RAY_FOLDER), callbacks=[GroupEvents(bridge)], verbose=0
+        ),
+        TuneConfig(
+            search_alg=search,
+            scheduler=FIFOScheduler(),
+            num_samples=len(hands),
+            max_concurrent_trials=slots.count,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+    )
+    shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
+
+
+class GroupEvents(Callback):
+    """Tune's events about groups that work through several jobs: a job begins with its first report."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._begun: set[str] = set()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """A report of the job that the group is at."""
+        report: Report = result[REPORT]
+        self._begin(report.job, trial)
+        self._bridge.take(report)
+        if report.ended:
+            self._bridge.end(report.job)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The group died: what it had not finished has failed."""
+        for job in trial.config["jobs"]:
+            self._begin(job, trial)
+            self._bridge.end(job, trial.get_error() or RuntimeError("the group of workers died"))
+
+    def _begin(self, job: Job, trial: Any) -> None:
+        if job.trial_id not in self._begun:
+            self._begun.add(job.trial_id)
+            self._bridge.start(job, trial.trial_id)
+
+
+def best_search_trial(recorder: Recorder, backbone: str) -> TrialRow | None:
+    """The backbone's best trial of the search; None where none has a figure."""
+    ranked = [
+        row
+        for row in recorder.trials.values()
+        if row.stage == "search" and row.backbone == backbone and row.status in ("completed", "stopped")
+    ]
+    return min(ranked, key=recorder.metric.key, default=None)
+
+
+def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str, Recipe]]:
+    best = best_search_trial(recorder, backbone)
+    probe = plan.of(backbone).probe
+    if best is None:
+        return []
+    if best.recipe.with_seed(0) == probe.with_seed(0):
+        return [("probe", probe)]
+    return [("best", best.recipe), ("probe", probe)]
+
+
+def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:
+    if report is None or report.test is None:
+        return
+    test, classes = report.test, plan.album.classes
+    row = ConfirmedRow(
+        trial_id=trial.trial_id,
+        recipe_hash=recipe_hash(trial.recipe, plan.albums[trial.split].fingerprint),
+        backbone=trial.backbone,
+        role=trial.origin,
+        seed=trial.recipe.seed,
+        split=trial.split,
+        freeze_depth=trial.freeze_depth,
+        val_accuracy=trial.val_accuracy or 0.0,
+        val_macro_f1=trial.val_macro_f1 or 0.0,
+        val_loss=trial.val_loss or 0.0,
+        test_accuracy=test.accuracy,
+        test_macro_f1=test.macro_f1,
+        test_loss=test.loss,
+        test_auc=test.auc,
+        test_count=len(test.paths),
+        correct=test.correct,
+        train_seconds=trial.seconds or 0.0,
+        predict_images_per_second=test.images_per_second,
+    )
+    predictions = [
+        PredictionRow(
+            trial_id=trial.trial_id,
+            seed=trial.recipe.seed,
+            path=path,
+            label=classes[label],
+            predicted=classes[predicted],
+            probabilities=probabilities.tolist(),
+        )
+        for path, label, predicted, probabilities in zip(
+            test.paths, test.labels, test.predicted, test.probabilities, strict=True
+        )
+    ]
+    recorder.confirmed(row, predictions)

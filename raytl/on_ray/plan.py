@@ -1,0 +1,188 @@
+"""A study made concrete on a machine: pictures checked and decoded, and for each backbone its recipes and space."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from raytl.catalog import check_backbone
+from raytl.choice import nearest
+from raytl.data.album import Album, open_album
+from raytl.data.samples import sample_names, write_sample
+from raytl.data.store import build_store, store_bytes
+from raytl.errors import ConfigError, DataError, RaytlError
+from raytl.family import default_recipe, default_space, probe_recipe
+from raytl.models.classifier import build_classifier
+from raytl.models.cost import BackboneFacts, facts_of
+from raytl.on_ray.cluster import Slots
+from raytl.recipe import Recipe, make_recipe
+from raytl.space import Domain, Space, Value
+from raytl.study import Study
+from raytl.train.device import faster_precision
+
+MEASURE_BATCH = 8  # chosen: enough pictures to compare number formats, few enough to take seconds
+
+
+@dataclass(frozen=True)
+class BackbonePlan:
+    """One backbone's part of a study: where its search starts and what it may change."""
+
+    facts: BackboneFacts
+    default: Recipe
+    probe: Recipe
+    space: Space
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+        return self.facts.name
+
+    @property
+    def stage_count(self) -> int:
+        """How many stages can be frozen."""
+        return len(self.facts.stage_names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be run: its pictures under each split and its backbones."""
+
+    study: Study
+    albums: tuple[Album, ...]
+    backbones: tuple[BackbonePlan, ...]
+    cache: Path
+
+    @property
+    def album(self) -> Album:
+        """The pictures under the split that is searched."""
+        return self.albums[0]
+
+    @property
+    def trial_count(self) -> int:
+        """Search trials in all; a small space may end earlier."""
+        return self.study.trials * len(self.backbones)
+
+    def of(self, backbone: str) -> BackbonePlan:
+        """The part of one backbone."""
+        return next(part for part in self.backbones if part.backbone == backbone)
+
+
+def cache_folder() -> Path:
+    """Where decoded pictures and written samples are kept between studies; `RAYTL_CACHE` overrides."""
+    base = os.environ.get("RAYTL_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raytl"
+
+
+def locate(data: str, cache: Path) -> Path:
+    """The pictures that `data` names: a folder, a table, or an embedded sample, which is written once.
+
+    Raises:
+        DataError: where it is neither; a near sample name is offered.
+    """
+    if Path(data).exists():
+        return Path(data).resolve()
+    if data in sample_names():
+        folder = cache / "samples" / data
+        return folder if folder.is_dir() else write_sample(data, folder)
+    raise DataError(
+        f"data {data!r}: no such folder, table or sample{nearest(data, sample_names())}; "
+        f"give a folder of class folders, a CSV or Parquet file of path and label, or one of {', '.join(sample_names())}"
+    )
+
+
+def check_names(study: Study) -> None:
+    """Refuses misspelt backbones before anything is read or imported.
+
+    Raises:
+        ConfigError: one line per name.
+    """
+    problems = []
+    for name in study.backbones:
+        try:
+            check_backbone(name)
+        except RaytlError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+
+
+def open_albums(study: Study, cache: Path) -> tuple[Album, ...]:
+    """The study's pictures, checked, under each of its splits."""
+    album = open_album(locate(study.data, cache), seed=study.seed, drop_suspect=study.drop_suspect)
+    return (album, *(album.resplit(index) for index in range(1, study.splits)))
+
+
+def make_plan(study: Study, albums: tuple[Album, ...], slots: Slots, cache: Path) -> Plan:
+    """Recipes and spaces for every backbone; all that cannot be used is reported together.
+
+    Raises:
+        ConfigError, MachineError: naming each backbone, field or weights file.
+    """
+    parts: list[BackbonePlan] = []
+    problems: list[RaytlError] = []
+    for backbone in study.backbones:
+        try:
+            parts.append(_plan_backbone(study, backbone, albums[0], slots))
+        except RaytlError as error:
+            problems.append(error)
+    if problems:
+        raise type(problems[0])(*(line for problem in problems for line in problem.problems))
+    return Plan(study, albums, tuple(parts), cache)
+
+
+def build_stores(plan: Plan) -> float:
+    """Decodes all pictures once for every size that a backbone evaluates at; returns the seconds it took."""
+    begin = time.perf_counter()
+    for resize in sorted({part.default.eval_resize for part in plan.backbones}):
+        build_store(plan.album, resize, plan.cache)
+    return time.perf_counter() - begin
+
+
+def stored_bytes(plan: Plan) -> int:
+    """Bytes of decoded pictures that the study needs on every node."""
+    return sum(store_bytes(plan.album, resize) for resize in {part.default.eval_resize for part in plan.backbones})
+
+
+def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots) -> BackbonePlan:
+    fixed = {name: value for name, value in study.settings.items() if not _is_domain(value)}
+    domains = {name: value for name, value in study.settings.items() if _is_domain(value)}
+    start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
+    default = make_recipe(start, fixed)
+    class_counts = [counts["train"] for counts in album.counts().values()]
+    facts = facts_of(default, len(album.classes))
+    default = replace(default, precision=_precision(default, len(album.classes), slots))
+    probe = make_recipe(probe_recipe(default, len(facts.stage_names)), _kept_by_probe(fixed))
+    space = default_space(backbone, len(facts.stage_names), class_counts, study.weights)
+    space = space.with_domains(domains).without(*fixed)  # type: ignore[arg-type]
+    space.check(default)
+    return BackbonePlan(facts, default, probe, space)
+
+
+def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
+    """Measured on the processors; on GPUs `auto` stays, since the workers decide by what their device can do."""
+    if recipe.precision != "auto" or slots.use_gpu:
+        return recipe.precision
+    before = torch.get_num_threads()
+    torch.set_num_threads(slots.cpus_per_worker)
+    try:
+        make = partial(build_classifier, recipe, class_count)
+        return faster_precision(make, MEASURE_BATCH, recipe.image_size, torch.device("cpu"))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _kept_by_probe(fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings that a person made and that do not contradict what a linear probe is."""
+    shaping = {"freeze_depth", "unfreeze_epoch", "head", "attention", "aux_loss_weight", "augment", "mixup", "cutmix"}
+    tuned = {"lr", "head_lr_scale", "label_smoothing", "views", "warmup_epochs"}
+    return {name: value for name, value in fixed.items() if name not in shaping | tuned}
+
+
+def _is_domain(value: Domain | Value) -> bool:
+    return not isinstance(value, (str, int, float, type(None)))

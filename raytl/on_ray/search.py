@@ -1,0 +1,102 @@
+"""The search: one Tune experiment with all backbones of a study in parallel."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import RunConfig, TuneConfig, Tuner
+
+from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.cluster import Slots
+from raytl.on_ray.ddp import Decisions, Group, group_resources, train_group
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Report, Workplace
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.proposals import Proposals
+from raytl.on_ray.schedulers import make_scheduler
+from raytl.on_ray.trial import WarmTrial
+from raytl.results.folder import StudyFolder
+from raytl.results.recorder import Recorder
+from raytl.results.schemas import TrialRow
+
+
+def search(
+    plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
+) -> None:
+    """Runs the study's search trials and records them; returns when trials, space or time are used up."""
+    proposals = Proposals(plan, recorder.metric, recorder.trials, deadline)
+    keeper = Keeper(folder.checkpoints, recorder)
+
+    def on_end(trial: TrialRow, report: Report | None) -> None:
+        proposals.tell(trial)
+        keeper.ended(trial)
+
+    bridge = Bridge(plan, recorder, slots.workers, deadline, on_end)
+    decisions = Decisions.remote() if slots.workers > 1 else None  # type: ignore[attr-defined]
+    run_tune(
+        trainable(workplace, slots, folder, decisions),
+        RunConfig(
+            name="search",
+            storage_path=str(folder.root / RAY_FOLDER),
+            callbacks=[TuneEvents(bridge)],
+            verbose=0,
+        ),
+        TuneConfig(
+            search_alg=proposals,
+            scheduler=_scheduler(plan, bridge, decisions),
+            num_samples=plan.trial_count,
+            max_concurrent_trials=slots.count,
+            reuse_actors=slots.workers == 1,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+    )
+    shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
+
+
+RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
+
+
+class Keeper:
+    """Removes checkpoints of search trials that are over, but for the best one of each backbone."""
+
+    def __init__(self, checkpoints: Path, recorder: Recorder) -> None:
+        self._checkpoints, self._recorder = checkpoints, recorder
+        self._best: dict[str, TrialRow] = {}
+
+    def ended(self, trial: TrialRow) -> None:
+        """Keeps the better of a trial and its backbone's best so far."""
+        best = self._best.get(trial.backbone)
+        usable = trial.status in ("completed", "stopped")
+        if usable and (best is None or self._recorder.metric.key(trial) < self._recorder.metric.key(best)):
+            self._best[trial.backbone] = trial
+            trial, best = best or trial, trial
+        if best is None or trial.trial_id != best.trial_id:
+            shutil.rmtree(self._checkpoints / trial.trial_id, ignore_errors=True)
+
+
+def trainable(workplace: Workplace, slots: Slots, folder: StudyFolder, decisions: Any) -> Any:
+    """What Tune runs for a trial: a warm actor for one worker, a waiting function with a group for more."""
+    if slots.workers == 1:
+        share = {"CPU": slots.cpus_per_worker, **({"GPU": 1} if slots.use_gpu else {})}
+        return tune.with_resources(tune.with_parameters(WarmTrial, workplace=workplace), share)
+    group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
+    function = tune.with_parameters(
+        train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=decisions
+    )
+    return tune.with_resources(function, group_resources(group))
+
+
+def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> None:
+    """One Tune experiment; errors of single trials are recorded by its callbacks and do not end it."""
+    Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+
+
+def _scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:
+    study = plan.study
+    longest = max(part.default.epochs for part in plan.backbones)
+    make_child = partial(make_scheduler, study.scheduler, longest, study.seed, study.brackets)
+    return StudyScheduler(make_child, bridge, study.rungs_per_backbone, decisions)

@@ -1,0 +1,59 @@
+"""A trial of one worker: a warm actor that Tune gives one recipe after another.
+
+The actor keeps its process, its imports, the memory-mapped pictures and the pretrained tensors; model, optimizer and
+random numbers are made anew for each trial, so that a trial does not depend on what ran before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ray import tune
+
+from raytl.metric import find_metric
+from raytl.on_ray.job import Job, Report, Workplace, work
+from raytl.on_ray.schedulers import EPOCH, SCORE
+from raytl.train.world import World
+
+REPORT = "report"
+
+
+class WarmTrial(tune.Trainable):
+    """Tune's view of a run: `step` trains one epoch."""
+
+    def setup(self, config: dict[str, Any], workplace: Workplace) -> None:
+        """Takes up a trial; nothing is computed before the first step."""
+        self._workplace = workplace
+        self._begin(config["job"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes up the next trial in the same process."""
+        self._begin(new_config["job"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch, as Tune's result."""
+        return as_result(next(self._reports), self._workplace.metric)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: the study's own checkpoint folder is the truth."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing, see `save_checkpoint`."""
+
+    def _begin(self, job: Job) -> None:
+        self._reports: Iterator[Report] = work(job, self._workplace, World(device=self._workplace.device()))
+
+
+def as_result(report: Report, metric_name: str) -> dict[str, Any]:
+    """A report as Tune wants it: an epoch and a score to be maximised, beside the report itself.
+
+    A run that diverged has no score; Tune is told that it is done and nothing else.
+    """
+    result: dict[str, Any] = {REPORT: report, "done": report.ended is not None}
+    if report.row is not None:
+        metric = find_metric(metric_name)
+        value = getattr(report.row, metric_name)
+        result |= {EPOCH: report.row.epoch, SCORE: value if metric.maximize else -value}
+    return result
