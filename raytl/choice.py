@@ -6,6 +6,7 @@ says which texts are allowed and turns one into a name and numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,14 +21,29 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Number:
+    """Where one number of a choice may lie, bounds included; `whole` for counts."""
+
+    low: float = 0.0
+    high: float = math.inf
+    whole: bool = False
+
+    def allows(self, value: float) -> bool:
+        """Whether `value` may stand here; only finite numbers may."""
+        return math.isfinite(value) and self.low <= value <= self.high and (not self.whole or value.is_integer())
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a finite number"
+        return f"{kind}, at least {self.low:g}{f', at most {self.high:g}' if self.high < math.inf else ''}"
+
+
+@dataclass(frozen=True)
 class Rule:
-    """How many numbers follow a choice's name, where they may lie, and what they mean."""
+    """Which numbers follow a choice's name, one `Number` for each; with `most`, up to so many like the last one."""
 
     example: str
-    least: int = 0
+    numbers: tuple[Number, ...] = ()
     most: int = 0
-    low: float = 0.0
-    high: float = float("inf")
     separator: str = ","
 
 
@@ -41,10 +57,13 @@ def parse(field: str, text: str, rules: Mapping[str, Rule]) -> Choice:
     if name not in rules:
         raise ValueError(f"{field}={text!r}: unknown choice; {_suggest(name, rules)}")
     rule = rules[name]
-    arguments = tuple(_number(field, text, part, rule) for part in tail.split(rule.separator)) if colon else ()
-    if not rule.least <= len(arguments) <= rule.most:
-        raise ValueError(f"{field}={text!r}: {_count(rule)} after {name!r}; write it like {rule.example!r}")
-    return Choice(name, arguments)
+    parts = tail.split(rule.separator) if colon else []
+    least, most = len(rule.numbers), max(len(rule.numbers), rule.most)
+    if not least <= len(parts) <= most:
+        raise ValueError(f"{field}={text!r}: {_count(least, most)} after {name!r}; write it like {rule.example!r}")
+    allowed = [*rule.numbers, *rule.numbers[-1:] * (len(parts) - least)]
+    numbers = (_number(field, text, *pair, rule) for pair in zip(parts, allowed, strict=True))
+    return Choice(name, tuple(numbers))
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
@@ -57,20 +76,19 @@ def _suggest(name: str, rules: Mapping[str, Rule]) -> str:
     return f"known: {', '.join(rule.example for rule in rules.values())}{nearest(name, rules)}"
 
 
-def _count(rule: Rule) -> str:
-    if rule.most == 0:
+def _count(least: int, most: int) -> str:
+    if most == 0:
         return "takes no numbers"
-    if rule.least == rule.most:
-        return f"takes {rule.most} number{'s' if rule.most > 1 else ''}"
-    return f"takes {rule.least} to {rule.most} numbers"
+    if least == most:
+        return f"takes {most} number{'s' if most > 1 else ''}"
+    return f"takes {least} to {most} numbers"
 
 
-def _number(field: str, text: str, part: str, rule: Rule) -> float:
+def _number(field: str, text: str, part: str, allowed: Number, rule: Rule) -> float:
     try:
         value = float(part)
     except ValueError:
         raise ValueError(f"{field}={text!r}: {part!r} is no number; write it like {rule.example!r}") from None
-    if not rule.low <= value <= rule.high:
-        bounds = f"between {rule.low:g} and {rule.high:g}"
-        raise ValueError(f"{field}={text!r}: {part} must lie {bounds}; write it like {rule.example!r}")
+    if not allowed.allows(value):
+        raise ValueError(f"{field}={text!r}: {part} must be {allowed}; write it like {rule.example!r}")
     return value

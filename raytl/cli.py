@@ -6,12 +6,28 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from raytl import __version__
 from raytl.errors import RaytlError
 from raytl.options import add_search_options, study_of
+from raytl.results.folder import StudyFolder
 
 INTERRUPTED = 130
+_WHAT = {
+    2: "the command cannot be run as written",
+    3: "this machine cannot do what was asked for",
+    4: "the pictures cannot be used as they are",
+    6: "files could not be read or written",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends on one line that says what happened, what is kept and what to type next."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"raytl: {message}; nothing was recorded; type `{self.prog} --help` for what can be said\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,16 +39,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RaytlError as error:
         for problem in error.problems:
             print(f"raytl: {problem}", file=sys.stderr)
+        print(
+            f"raytl: {_WHAT[error.exit_code]}; {_kept(options)}; mend it, then type the command again", file=sys.stderr
+        )
         return error.exit_code
     except KeyboardInterrupt:
-        print("raytl: interrupted; what was recorded is kept: the same command goes on from there", file=sys.stderr)
+        print(f"raytl: interrupted; {_kept(options)}; type the command again to go on from there", file=sys.stderr)
         return INTERRUPTED
     return code
 
 
+def _kept(options: argparse.Namespace) -> str:
+    """What of a command's work there is, and where."""
+    if options.call is not _search:
+        return "studies are as they were"
+    if options.out is not None and StudyFolder(options.out).study_json.exists():
+        return f"all that was recorded is kept in {options.out}"
+    return "nothing was recorded"
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="raytl", description="Find the best way to fine-tune an image classifier.")
+    parser = _Parser(prog="raytl", description="Find the best way to fine-tune an image classifier.")
     parser.add_argument("--version", action="version", version=f"raytl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     search = commands.add_parser("search", help="search, confirm and report on a folder of labelled pictures")
@@ -53,14 +81,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     predict = commands.add_parser("predict", help="classify pictures with a saved model")
     predict.add_argument("model", type=Path, metavar="MODEL", help="a folder under models/ of a study")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files or folders")
     predict.set_defaults(call=_predict)
 
 
-def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_data(commands: argparse._SubParsersAction[_Parser]) -> None:
     data = commands.add_parser("data", help="check pictures, or write an embedded sample").add_subparsers(required=True)
     check = data.add_parser("check", help="open every picture and say what is wrong")
     check.add_argument("data", metavar="DATA")
@@ -73,9 +101,10 @@ def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _search(options: argparse.Namespace) -> int:
     study = study_of(options)
+    options.out = options.out or Path("results") / study.name
     from raytl.commands import search
 
-    return search(study, options.out or Path("results") / study.name, dry_run=options.dry_run)
+    return search(study, options.out, dry_run=options.dry_run)
 
 
 def _report(options: argparse.Namespace) -> int:

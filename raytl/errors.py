@@ -15,6 +15,9 @@ class RaytlError(Exception):
         self.problems = problems
         super().__init__("\n".join(problems))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.problems  # errors cross processes; by default the findings would come back as one
+
 
 class ConfigError(RaytlError):
     """A recipe, study, search space or command line that cannot be run as written."""

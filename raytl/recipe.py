@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 
-from raytl.choice import Choice, Rule, nearest, parse
+from raytl.choice import Choice, Number, Rule, nearest, parse
 from raytl.errors import ConfigError
 
 POOLS = ("backbone", "avg", "flatten")
@@ -25,27 +24,33 @@ LOSSES = ("cross_entropy", "focal", "bce")
 CLASS_WEIGHTS = ("none", "balanced", "effective")
 SAMPLERS = ("uniform", "balanced")
 
-HEADS = {"linear": Rule("linear"), "mlp": Rule("mlp:256-128", 1, 8, low=1, separator="-")}
-ATTENTIONS = {"none": Rule("none"), "se": Rule("se:8", 1, 1, low=1), "cbam": Rule("cbam:8", 1, 1, low=1)}
+ANY = Number()
+SHARE = Number(high=1)
+ANGLE = Number(high=180)  # degrees
+COUNT = Number(low=1, whole=True)
+COUNT_OR_NONE = Number(whole=True)
+
+HEADS = {"linear": Rule("linear"), "mlp": Rule("mlp:256-128", (COUNT,), most=8, separator="-")}
+ATTENTIONS = {"none": Rule("none"), "se": Rule("se:8", (COUNT,)), "cbam": Rule("cbam:8", (COUNT,))}
 SCHEDULES = {
     "constant": Rule("constant"),
-    "step": Rule("step:10,0.5", 2, 2),
+    "step": Rule("step:10,0.5", (COUNT, SHARE)),
     "cosine": Rule("cosine"),
-    "plateau": Rule("plateau:0.5,2,1e-6", 3, 3),
+    "plateau": Rule("plateau:0.5,2,1e-6", (SHARE, COUNT_OR_NONE, ANY)),
     "onecycle": Rule("onecycle"),
 }
 EARLY_STOPS = {
     "none": Rule("none"),
-    "patience": Rule("patience:5,0.001", 2, 2),
-    "rises": Rule("rises:5", 1, 1, low=1),
+    "patience": Rule("patience:5,0.001", (COUNT_OR_NONE, ANY)),
+    "rises": Rule("rises:5", (COUNT,)),
 }
 AUGMENTS = {
     "crop": Rule("crop"),
     "flip": Rule("flip"),
-    "rotate": Rule("rotate:15", 1, 1, high=180),
-    "jitter": Rule("jitter:0.2", 1, 1, high=1),
-    "affine": Rule("affine:15,0.1", 2, 2, high=180),
-    "zoom": Rule("zoom:0.4", 1, 1, high=0.9),
+    "rotate": Rule("rotate:15", (ANGLE,)),
+    "jitter": Rule("jitter:0.2", (SHARE,)),
+    "affine": Rule("affine:15,0.1", (ANGLE, SHARE)),
+    "zoom": Rule("zoom:0.4", (Number(high=0.9),)),
     "blur": Rule("blur"),
     "autoaugment": Rule("autoaugment"),
     "randaugment": Rule("randaugment"),
@@ -113,10 +118,11 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, kind in FIELD_TYPES.items():  # 1 and 1.0 are the same recipe and must hash alike
-            if kind.startswith("float") and type(getattr(self, name)) is int:
-                object.__setattr__(self, name, float(getattr(self, name)))
-        problems = _type_problems(self) or [*_choice_problems(self), *_range_problems(self), *_pair_problems(self)]
+        for name, kind in FIELD_TYPES.items():  # 1 and 1.0, 0.0 and -0.0 are the same recipe and must hash alike
+            value = getattr(self, name)
+            if kind.startswith("float") and isinstance(value, int | float) and not isinstance(value, bool):
+                object.__setattr__(self, name, float(value) + 0.0)
+        problems = _problems(self)
         if problems:
             raise ConfigError(*problems)
 
@@ -162,9 +168,15 @@ def make_recipe(base: Recipe, values: Mapping[str, object]) -> Recipe:
         ConfigError: for names that are no fields (the nearest one is offered) and values out of range.
     """
     unknown = [name for name in values if name not in FIELD_NAMES]
-    if unknown:
-        raise ConfigError(*(f"recipe field {name!r} does not exist{nearest(name, FIELD_NAMES)}" for name in unknown))
-    return replace(base, **values)  # type: ignore[arg-type]
+    problems = [f"recipe field {name!r} does not exist{nearest(name, FIELD_NAMES)}" for name in unknown]
+    recipe = base
+    try:
+        recipe = replace(base, **{name: value for name, value in values.items() if name in FIELD_NAMES})  # type: ignore[arg-type]
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return recipe
 
 
 def recipe_hash(recipe: Recipe, data_fingerprint: str) -> str:
@@ -224,12 +236,15 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def _type_problems(recipe: Recipe) -> list[str]:
-    return [
-        f"{name}={value!r}: must be {FIELD_TYPES[name]}, not {type(value).__name__}"
+def _problems(recipe: Recipe) -> list[str]:
+    """What is wrong, in all fields: those of a wrong type are not looked at further."""
+    mistyped = {
+        name: f"{name}={value!r}: must be {FIELD_TYPES[name]}, not {type(value).__name__}"
         for name, value in recipe.values().items()
         if not _fits(value, FIELD_TYPES[name])
-    ]
+    }
+    together = [] if mistyped else _pair_problems(recipe)
+    return [*mistyped.values(), *_choice_problems(recipe, mistyped), *_range_problems(recipe, mistyped), *together]
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -241,13 +256,15 @@ def _fits(value: object, kind: str) -> bool:
     return isinstance(value, accepted)  # type: ignore[arg-type]
 
 
-def _choice_problems(recipe: Recipe) -> list[str]:
+def _choice_problems(recipe: Recipe, mistyped: Container[str]) -> list[str]:
     problems = [
         f"{name}={value!r}: must be one of {', '.join(allowed)}{nearest(value, allowed)}"
         for name, allowed in _ONE_OF.items()
-        if (value := getattr(recipe, name)) not in allowed
+        if name not in mistyped and (value := getattr(recipe, name)) not in allowed
     ]
     for name in ("head", "attention", "schedule", "early_stop", "augment"):
+        if name in mistyped:
+            continue
         try:
             getattr(recipe, f"parsed_{name}")
         except ValueError as error:
@@ -255,17 +272,24 @@ def _choice_problems(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _range_problems(recipe: Recipe) -> list[str]:
+def _range_problems(recipe: Recipe, mistyped: Container[str]) -> list[str]:
     return [
         f"{name}={value!r}: must lie between {low:g} and {high:g}"
         for name, low, high in _RANGES
-        if (value := getattr(recipe, name)) is not None and not (math.isfinite(value) and low <= value <= high)
+        if name not in mistyped
+        and (value := getattr(recipe, name)) is not None
+        and not low <= value <= high  # false for a value that is no number, too
     ]
 
 
 def _pair_problems(recipe: Recipe) -> list[str]:
     rules = (
-        (recipe.eval_resize >= recipe.image_size, "eval_resize must be at least image_size, or pictures lack a border"),
-        (recipe.warmup_epochs <= recipe.epochs, "warmup_epochs must not exceed epochs"),
+        ("eval_resize", "at least", "image_size", recipe.eval_resize >= recipe.image_size),
+        ("warmup_epochs", "at most", "epochs", recipe.warmup_epochs <= recipe.epochs),
     )
-    return [f"{recipe.backbone}: {message}" for holds, message in rules if not holds]
+    return [
+        f"{recipe.backbone}: {name} must be {bound} {other}, but they are {getattr(recipe, name)} and "
+        f"{getattr(recipe, other)}; change one of them"
+        for name, bound, other, holds in rules
+        if not holds
+    ]

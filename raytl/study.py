@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from raytl.choice import nearest
 from raytl.errors import ConfigError
@@ -14,6 +14,8 @@ from raytl.space import Domain, Value
 
 SEARCHERS = ("optuna", "hyperopt", "random", "grid")
 SCHEDULERS = ("asha", "median", "none")
+# Recipe fields that a study has a field of its own for.
+OWN_FIELDS = {"backbone": "backbones", "weights": "weights", "epochs": "epochs", "seed": "seed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Study:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        problems = [*_name_problems(self), *_choice_problems(self), *_count_problems(self)]
+        problems = _type_problems(self) or [*_name_problems(self), *_choice_problems(self), *_count_problems(self)]
         if problems:
             raise ConfigError(*problems)
 
@@ -76,6 +78,28 @@ def _plain(value: Domain | Value) -> object:
     return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
+def _type_problems(study: Study) -> list[str]:
+    """Values of a type that Python takes silently: a text for a tuple of names, a text or a fraction for a count."""
+    types: dict[str, type | tuple[type, ...]] = {
+        "str": str,
+        "int": int,
+        "float": (int, float),
+        "bool": bool,
+        "tuple[str, ...]": tuple,
+        "Mapping[str, Domain | Value]": Mapping,
+    }
+    problems = []
+    for item in fields(study):
+        kind, value = str(item.type).removesuffix(" | None"), getattr(study, item.name)
+        fits = isinstance(value, types[kind]) and isinstance(value, bool) == (kind == "bool")
+        if not fits and not (value is None and kind != item.type):
+            problems.append(f"{item.name}={value!r}: must be {item.type}, not {type(value).__name__}")
+    names = study.backbones if isinstance(study.backbones, tuple) else ()
+    return problems + [
+        f"backbones={name!r}: must be str, not {type(name).__name__}" for name in names if not isinstance(name, str)
+    ]
+
+
 def _name_problems(study: Study) -> list[str]:
     problems = []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study.name):
@@ -84,6 +108,11 @@ def _name_problems(study: Study) -> list[str]:
         problems.append("backbones: none given; name at least one with --backbones")
     repeated = sorted({name for name in study.backbones if study.backbones.count(name) > 1})
     problems += [f"backbones: {name!r} is named more than once; name it once" for name in repeated]
+    problems += [
+        f"settings: {name} cannot be set here; the study's own {OWN_FIELDS[name]!r} says it (--{OWN_FIELDS[name]})"
+        for name in study.settings
+        if name in OWN_FIELDS
+    ]
     unknown = [name for name in study.settings if name not in FIELD_NAMES]
     return problems + [f"recipe field {name!r} does not exist{nearest(name, FIELD_NAMES)}" for name in unknown]
 
@@ -98,7 +127,15 @@ def _choice_problems(study: Study) -> list[str]:
 
 
 def _count_problems(study: Study) -> list[str]:
-    least = {"trials": 1, "epochs": 1, "brackets": 1, "workers_per_trial": 1, "confirm_seeds": 1, "splits": 1}
+    least = {
+        "trials": 1,
+        "epochs": 1,
+        "brackets": 1,
+        "workers_per_trial": 1,
+        "confirm_seeds": 1,
+        "splits": 1,
+        "seed": 0,
+    }
     low = [
         f"{name}={value}: must be at least {bound}"
         for name, bound in least.items()

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report
+from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import job_of
 from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
@@ -94,7 +95,7 @@ class Bridge:
         )
 
 
-class TuneEvents(Callback):
+class TuneEvents(Live, Callback):
     """Tune's events about trials of one job each."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -113,7 +114,7 @@ class TuneEvents(Callback):
         self._bridge.end(job_of(trial), trial.get_error() or RuntimeError("the worker died"))
 
 
-class StudyScheduler(BackboneSchedulers):
+class StudyScheduler(Live, BackboneSchedulers):
     """The backbones' schedulers under a deadline.
 
     Where trials are groups of workers, `decisions` carries the answer to them and Tune is told to go on: a group
@@ -138,6 +139,9 @@ class StudyScheduler(BackboneSchedulers):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""
+        if EPOCH not in result:  # a group's loss stopped being a number; it leaves by itself
+            self._bridge.take(result[REPORT])
+            return TrialScheduler.CONTINUE
         answer = super().on_trial_result(tune_controller, trial, result)
         if self._bridge.deadline.passed:
             answer = TrialScheduler.STOP

@@ -15,7 +15,6 @@ from raytl.errors import MachineError
 # Read by Ray when it is started or imported: no pickled logs of its own beside our tables, no advice on the console.
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",

@@ -8,14 +8,15 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import BasicVariantGenerator
 
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import Group, group_resources, train_group
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
+from raytl.on_ray.proposals import Handout
 from raytl.on_ray.search import RAY_FOLDER, run_tune
 from raytl.on_ray.trial import REPORT
 from raytl.recipe import Recipe, recipe_hash, trial_id
@@ -54,16 +55,13 @@ def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Work
     function = tune.with_parameters(
         train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=None
     )
-    search = BasicVariantGenerator(
-        points_to_evaluate=[{"jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)]
-    )
     run_tune(
         tune.with_resources(function, group_resources(group)),
         RunConfig(
             name="confirm", storage_path=str(folder.root / RAY_FOLDER), callbacks=[GroupEvents(bridge)], verbose=0
         ),
         TuneConfig(
-            search_alg=search,
+            search_alg=Handout({"jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)),
             scheduler=FIFOScheduler(),
             num_samples=len(hands),
             max_concurrent_trials=slots.count,
@@ -73,7 +71,7 @@ def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Work
     shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
 
 
-class GroupEvents(Callback):
+class GroupEvents(Live, Callback):
     """Tune's events about groups that work through several jobs: a job begins with its first report."""
 
     def __init__(self, bridge: Bridge) -> None:

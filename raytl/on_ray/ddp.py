@@ -36,8 +36,8 @@ class Group:
     use_gpu: bool
 
     def scaling(self) -> ScalingConfig:
-        """Ray Train's form of it."""
-        resources = {"CPU": self.cpus_per_worker, **({"GPU": 1.0} if self.use_gpu else {})}
+        """Ray Train's form of it; the waiting function's sliver comes off the first worker's share, or it would not fit."""
+        resources = {"CPU": self.cpus_per_worker - SLIVER, **({"GPU": 1.0} if self.use_gpu else {})}
         return ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu, resources_per_worker=resources)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher as TuneSearcher
@@ -12,6 +12,7 @@ from raytl.errors import ConfigError
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
+from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher
 from raytl.recipe import Recipe, make_recipe, trial_id
@@ -77,7 +78,7 @@ class BackboneProposals:
                 self._searcher.tell(values, None)
 
 
-class Proposals(TuneSearcher):
+class Proposals(Live, TuneSearcher):
     """All backbones' proposals as Tune's searcher, served in turn."""
 
     def __init__(self, plan: Plan, metric: Metric, known: Mapping[str, TrialRow], deadline: Deadline) -> None:
@@ -108,6 +109,27 @@ class Proposals(TuneSearcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Reads nothing, see `save`."""
+
+
+class Handout(Live, TuneSearcher):
+    """Configurations that are settled beforehand, one after another, as Tune's searcher."""
+
+    def __init__(self, configurations: Iterable[dict[str, Any]]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._left = deque(configurations)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next configuration."""
+        return self._left.popleft() if self._left else TuneSearcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Writes nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Reads nothing."""
 
 
 def configuration(job: Job) -> dict[str, Any]:

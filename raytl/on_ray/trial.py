@@ -34,7 +34,8 @@ class WarmTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One epoch, as Tune's result."""
-        return as_result(next(self._reports), self._workplace.metric)
+        report = next(self._reports)
+        return {**as_result(report, self._workplace.metric), "done": report.ended is not None}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the study's own checkpoint folder is the truth."""
@@ -49,9 +50,9 @@ class WarmTrial(tune.Trainable):
 def as_result(report: Report, metric_name: str) -> dict[str, Any]:
     """A report as Tune wants it: an epoch and a score to be maximised, beside the report itself.
 
-    A run that diverged has no score; Tune is told that it is done and nothing else.
+    A run that diverged has neither in its last report.
     """
-    result: dict[str, Any] = {REPORT: report, "done": report.ended is not None}
+    result: dict[str, Any] = {REPORT: report}
     if report.row is not None:
         metric = find_metric(metric_name)
         value = getattr(report.row, metric_name)

@@ -18,10 +18,11 @@ def answer_sentence(answer: Answer | None, varied: Mapping[str, tuple[str, ...]]
     best = answer.best
     recipe = f" ({recipe_text(best.recipe, varied.get(best.backbone, ()))})" if best.recipe else ""
     compared = "; ".join(comparison_text(comparison) for comparison in answer.comparisons)
-    alone = "" if compared else "; no other model was tested to compare it with"
+    untested = f" Not tested yet: {', '.join(answer.untested)}." if answer.untested else ""
     return (
-        f"Best is {best.backbone} with {depth_text(best)}{recipe}: "
-        f"{percent_interval(best.test)} test accuracy over {extent(best)}{'; ' if compared else alone}{compared}."
+        f"{'Best of those tested so far' if untested else 'Best'} is {best.backbone} with {depth_text(best)}{recipe}: "
+        f"{percent_interval(best.test)} test accuracy over {extent(best)}; "
+        f"{compared or 'no other model was tested to compare it with'}.{untested}"
     )
 
 

@@ -12,8 +12,9 @@ from raytl.results.stylesheet import SERIES
 
 WIDTH, HEIGHT = 340, 220
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 26, 38
-STRIP_WIDTH, STRIP_HEIGHT = 190, 16
+STRIP_WIDTH, STRIP_HEIGHT = 150, 16
 SHAPES = 4
+LEAST_LOG_RATIO = 4  # chosen: below it a logarithmic axis may have a single round tick
 TICKS = 5  # chosen: as many as fit the smallest chart
 
 
@@ -65,10 +66,10 @@ class Dot:
 
 
 def axis(values: Iterable[float], name: str, text: Callable[[float], str], log: bool = False) -> Axis:
-    """An axis around some values, with a little room; logarithmic where asked and all values are above 0."""
+    """An axis around some values, with a little room; logarithmic where asked and the values allow it."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if log and low > 0:
+    if log and low > 0 and high > LEAST_LOG_RATIO * low:
         return Axis(low / 1.2, high * 1.2, name, text, log=True)
     room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return Axis(low - room, high + room, name, text)
@@ -77,7 +78,7 @@ def axis(values: Iterable[float], name: str, text: Callable[[float], str], log: 
 def panel(title: str, x: Axis, y: Axis, curves: Iterable[Curve] = (), dots: Iterable[Dot] = ()) -> Html:
     """One chart with axes."""
     marks = [*_grid(x, y), *(_curve(curve, x, y) for curve in curves), *(_dot(dot, x, y) for dot in dots)]
-    head = _text(LEFT, 14, _shortened(title, 44), "start", "title")
+    head = _text(LEFT, 14, _shortened(title, 36), "start", "title")
     svg = _svg(WIDTH, HEIGHT, title, [head, *marks])
     return tag("figure", [svg])
 
@@ -139,7 +140,7 @@ def _curve(curve: Curve, x: Axis, y: Axis) -> Html:
 
 def _path(points: Sequence[tuple[float, float]], kind: str) -> Html:
     if len(points) == 1:  # one epoch is a point: a short stroke shows it
-        points = [(points[0][0] - 2, points[0][1]), (points[0][0] + 2, points[0][1])]
+        points = [(points[0][0] - 4, points[0][1]), (points[0][0] + 4, points[0][1])]
     return tag("polyline", "", {"class": f"curve {kind}", "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
 
 

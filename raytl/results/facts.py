@@ -75,10 +75,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Answer:
-    """The final model that is best on validation data, against the next backbone's best and its own linear probe."""
+    """The final model that is best on validation data, against the next backbone's best and its own linear probe.
+
+    `untested` are backbones whose search found something of which no final model has been tested.
+    """
 
     best: FinalModel
     comparisons: tuple[Comparison, ...]
+    untested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def final_models(tables: Tables, metric: Metric) -> tuple[FinalModel, ...]:
     return tuple(sorted((_final_model(tables, trials, group) for group in groups.values()), key=metric.key))
 
 
-def find_answer(tables: Tables, models: Sequence[FinalModel]) -> Answer | None:
+def find_answer(tables: Tables, models: Sequence[FinalModel], searches: Sequence[BackboneSearch]) -> Answer | None:
     """What the study concludes from `final_models`; None where no final model is there yet."""
     if not models:
         return None
@@ -126,7 +130,12 @@ def find_answer(tables: Tables, models: Sequence[FinalModel]) -> Answer | None:
     ]
     probes = [model for model in others if model.backbone == best.backbone and model.role == PROBE]
     named = [("the runner-up", rivals), ("its own linear probe", probes)]
-    return Answer(best, tuple(_comparison(tables, best, name, found[0]) for name, found in named if found))
+    tested = {model.backbone for model in models}
+    return Answer(
+        best,
+        comparisons=tuple(_comparison(tables, best, name, found[0]) for name, found in named if found),
+        untested=tuple(search.backbone for search in searches if search.best and search.backbone not in tested),
+    )
 
 
 def backbone_searches(tables: Tables, metric: Metric) -> tuple[BackboneSearch, ...]:

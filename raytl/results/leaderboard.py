@@ -29,7 +29,7 @@ def leaderboard_lines(tables: Tables, metric: Metric) -> list[str]:
     rows += [_search_cells(search, metric) for search in searches if search.backbone not in tested]
     header = ("backbone", "role", "test accuracy [95%]", metric.name, "frozen", "seconds", "trials/stopped")
     varied = {search.backbone: search.varied for search in searches}
-    answer = answer_sentence(find_answer(tables, models), varied)
+    answer = answer_sentence(find_answer(tables, models, searches), varied)
     return [*(_aligned([header, *rows]) if rows else []), *wrap(answer, COLUMNS, break_on_hyphens=False)]
 
 

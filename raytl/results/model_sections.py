@@ -57,7 +57,7 @@ def finals_section(models: Sequence[FinalModel], gaps: Sequence[float | None], m
     ]
     header = (
         "backbone", "role", f"test accuracy, {percent(low)} to {percent(high)}", "test accuracy [95%]", "macro F1",
-        METRIC_NAMES[metric.name], "train − val", "frozen stages", "seeds", "train", "pictures/s", "parameters", *auc,
+        METRIC_NAMES[metric.name], "train−val", "frozen stages", "seeds", "train", "pictures/s", "parameters", *auc,
     )  # fmt: skip
     problems = [
         classed("p", "warn", f"{model.backbone}, {model.role}: {model.problem}") for model in models if model.problem
@@ -65,7 +65,7 @@ def finals_section(models: Sequence[FinalModel], gaps: Sequence[float | None], m
     about = (
         f"Best first by {METRIC_NAMES[metric.name]}. Figures are means over seeds; each interval is over "
         f"{extent(models[0])}. The role says why a recipe was trained again: best of the search, the backbone's "
-        "default, or its best linear probe (all stages frozen). Train − val is the gap in accuracy at the best "
+        "default, or its best linear probe (all stages frozen). Train−val is the gap in accuracy at the best "
         "epoch, which grows with overfitting; train is the time of one run."
     )
     return section(
@@ -99,7 +99,7 @@ def searches_section(searches: Sequence[BackboneSearch], metric: Metric) -> Html
     )
     about = (
         "Stopped trials were ended early by the scheduler. The validation figure of a best trial flatters it: it was "
-        "picked by this figure."
+        "picked by this figure. Of its recipe the fields are told that are not at their defaults."
     )
     return section("search", "Search", [note(about if rows else "No trial has run."), *body])
 

@@ -59,7 +59,8 @@ def table(
     body = [
         classed("tr", "first" if first and index == 0 else "", map(_cell, kinds, row)) for index, row in enumerate(rows)
     ]
-    return classed("div", "scroll", [tag("table", [tag("thead", [head]), tag("tbody", body)])])
+    whole = tag("table", [tag("thead", [head]), tag("tbody", body)], {"class": "figures"})
+    return classed("div", "scroll", [whole])
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], limit: int) -> Html:

@@ -20,7 +20,7 @@ DRAWN_CLASSES = 60  # chosen: above it a matrix is too large to read, and its mo
 LISTED = 50  # chosen: rows of a list; the tables have all
 NAMED_TRIALS = 3
 FOLDED = "backbones."
-HOT_SHARE = 0.55  # chosen: from here on the shade asks for white figures
+HOT_SHARE = 0.75  # chosen: from here on the shade asks for white figures
 
 Matrix = tuple[FinalModel, Confusion | None]
 
@@ -46,7 +46,7 @@ def classes_section(model: FinalModel | None, confusion: Confusion | None) -> Ht
         for row in confusion.figures()
     ]
     about = (
-        f"{model.backbone}, {model.role}, its {runs} runs added up. Always answering the most frequent class would "
+        f"{model.backbone}, {model.role}; runs added up: {runs}. Always answering the most frequent class would "
         f"reach {percent(confusion.largest_share())}."
     )
     header = ("class", "test pictures", "precision", "recall", "F1")
@@ -86,15 +86,16 @@ def incidents_section(found: Sequence[Incident], problems: Sequence[str]) -> Htm
 def run_section(study: Mapping[str, object], folder: str) -> Html:
     """The study as run, and how to run it again."""
     values = flatten(study)
-    command = next((_shell(value) for name, value in values if name.split(".")[-1] == "command"), None)
+    command = next((_command(value) for name, value in values if name.split(".")[-1] == "command"), None)
     again = [note("Run it again:"), tag("pre", command)] if command else [note("study.json names no command.")]
-    rest = [note("Go on with it, or make this page anew:"), tag("pre", f"raytl resume {folder}\nraytl report {folder}")]
+    where = shlex.quote(folder)
+    rest = [note("Go on with it, or make this page anew:"), tag("pre", f"raytl resume {where}\nraytl report {where}")]
     return section("run", "How it was run", [*again, *rest, *_study_tables(values)])
 
 
 def _study_tables(values: Sequence[tuple[str, object]]) -> list[Html]:
     """All of `study.json`; what it says of each backbone is long, and folded away."""
-    rows = [(name, _shell(value)) for name, value in values]
+    rows = [(name, _value(value)) for name, value in values]
     header = ("study.json", "value")
     short = [row for row in rows if not row[0].startswith(FOLDED)]
     long = [row for row in rows if row[0].startswith(FOLDED)]
@@ -110,13 +111,14 @@ def _matrix(model: FinalModel, confusion: Confusion) -> Html:
     if len(confusion.classes) > DRAWN_CLASSES:
         mistakes = [(true, said, count(times)) for true, said, times in confusion.mistakes()]
         return tag("div", [title, text_table(("true", "predicted", "times"), mistakes, LISTED)])
+    size = "counted" if len(confusion.classes) <= COUNTED_CLASSES else "small"
     shares = confusion.counts / confusion.counts.sum(axis=1, keepdims=True).clip(1)
     head = tag("tr", [tag("th"), *(tag("th", name) for name in confusion.classes)])
     rows = [
         tag("tr", [tag("th", name), *_matrix_cells(shares[index], confusion.counts[index])])
         for index, name in enumerate(confusion.classes)
     ]
-    whole = tag("table", [tag("thead", [head]), tag("tbody", rows)], {"class": "matrix"})
+    whole = tag("table", [tag("thead", [head]), tag("tbody", rows)], {"class": f"matrix {size}"})
     return tag("div", [title, classed("div", "scroll", [whole])])
 
 
@@ -156,8 +158,13 @@ def _named(incident: Incident) -> str:
     return ", ".join(incident.trial_ids[:NAMED_TRIALS]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _shell(value: object) -> str:
-    """A value of `study.json` on one line; a command in parts as one would type it."""
+def _value(value: object) -> str:
+    """A value of `study.json` on one line."""
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
-        return shlex.join(value)
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _command(value: object) -> str:
+    """A command as one would type it."""
+    return shlex.join(value) if isinstance(value, list) else str(value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
@@ -14,7 +14,8 @@ from rich.table import Table
 from raytl.metric import Metric
 from raytl.results.schemas import EpochRow, TrialRow
 
-Line = Callable[[str], None]
+# Escape sequences (a worker's error may be colored) and, after them, all control characters and line ends.
+_UNPRINTABLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Tally:
     """One backbone's search so far."""
 
     wanted: int
-    running: int = 0
+    running: set[str] = field(default_factory=set)
     done: int = 0
     stopped: int = 0
     bad: int = 0
@@ -34,7 +35,7 @@ class Progress:
 
     def __init__(self, metric: Metric, console: Console | None = None) -> None:
         self._metric = metric
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False)
         self._begin = time.monotonic()
         self._tallies: dict[str, Tally] = {}
         self._finals = 0
@@ -58,13 +59,14 @@ class Progress:
         self._refresh()
 
     def say(self, text: str) -> None:
-        """A line of its own."""
-        self._console.print(f"[{self._clock()}] {text}", markup=False)
+        """A line of its own, whatever stands in `text`."""
+        line = _UNPRINTABLE.sub(lambda found: "" if found[0].startswith("\x1b[") else " ", text)
+        self._console.print(f"[{self._clock()}] {line}", markup=False, emoji=False, soft_wrap=True)
 
     def started(self, trial: TrialRow) -> None:
         """A trial has begun."""
         if trial.stage == "search":
-            self._tallies[trial.backbone].running += 1
+            self._tallies[trial.backbone].running.add(trial.trial_id)
         self._refresh()
 
     def epoch(self, trial: TrialRow, row: EpochRow) -> None:
@@ -84,7 +86,7 @@ class Progress:
         self._refresh()
 
     def _count(self, tally: Tally, trial: TrialRow) -> None:
-        tally.running -= 1
+        tally.running.discard(trial.trial_id)
         tally.done += trial.status == "completed"
         tally.stopped += trial.status == "stopped"
         tally.bad += trial.status in ("diverged", "failed")
@@ -128,7 +130,7 @@ class Progress:
         for backbone, tally in self._tallies.items():
             best = tally.best
             recipe = f"lr {best.recipe.lr:.1e}, {best.recipe.freeze_depth} frozen" if best else ""
-            counts = (str(tally.running), f"{tally.done}/{tally.wanted}", str(tally.stopped), str(tally.bad))
+            counts = (str(len(tally.running)), f"{tally.done}/{tally.wanted}", str(tally.stopped), str(tally.bad))
             table.add_row(backbone, *counts, self._figure(best) if best else "", recipe)
         if self._finals:
             table.add_row("final models", "", str(self._finals), "", "", "", "")

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from raytl.metric import Metric
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger, read_ledger
-from raytl.results.schemas import ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
-from raytl.results.tables import epoch_rows, settle, trial_rows
+from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
+from raytl.results.tables import Tables, epoch_rows, settle, trial_rows
 from raytl.results.tensorboard import BoardWriter
 
-ENDED = ("completed", "stopped", "diverged", "failed")
+SCORELESS = ("diverged", "failed")  # a failure is a status with a reason: its epochs are kept, but rank nowhere
 
 
 class Watcher(Protocol):
@@ -42,7 +45,11 @@ class Ending:
 
 
 class Recorder:
-    """The only writer of a study's ledger. What was recorded before (a study that is continued) is known to it."""
+    """The only writer of a study's ledger. What was recorded before (a study that is continued) is known to it.
+
+    A kill between a commit and the board leaves one fact unshown. A trial that goes on gets its whole folder written
+    anew; one whose end was that fact gets it here.
+    """
 
     def __init__(self, folder: StudyFolder, metric: Metric, watchers: Sequence[Watcher] = ()) -> None:
         known = settle(read_ledger(folder.ledger))
@@ -55,6 +62,7 @@ class Recorder:
             self.epochs.setdefault(row.trial_id, []).append(row)
         self.confirmed_ids = set(known.confirmed["trial_id"].to_pylist())
         self._watchers = tuple(watchers)
+        self._show_last_end(known)
 
     def start(self, trial: TrialRow) -> None:
         """Records a trial's beginning; one that was begun before keeps its time and its epochs."""
@@ -68,15 +76,17 @@ class Recorder:
             watcher.started(trial)
 
     def epoch(self, row: EpochRow) -> None:
-        """Records an epoch of a trial that was started."""
+        """Records an epoch of a trial that was started; of one trained twice, the first row counts and is shown."""
         self.ledger.commit("epochs", [row])
+        if any(known.epoch == row.epoch for known in self.epochs[row.trial_id]):
+            return
         self.epochs[row.trial_id].append(row)
         self.board.epoch(row)
         for watcher in self._watchers:
             watcher.epoch(self.trials[row.trial_id], row)
 
     def end(self, trial_id: str, ending: Ending) -> TrialRow:
-        """Records how a trial ended, with the figures of its best epoch."""
+        """Records how a trial ended, with the figures of its best epoch unless it failed."""
         trial = _summed_up(self.trials[trial_id], self.epochs[trial_id], ending)
         self.ledger.commit("trials", [trial])
         self.trials[trial_id] = trial
@@ -103,9 +113,23 @@ class Recorder:
         """Closes the event files."""
         self.board.close()
 
+    def _show_last_end(self, known: Tables) -> None:
+        last = known.trials.sort_by("commit_number").slice(max(0, len(known.trials) - 1)).to_pylist()
+        newer = [name for name in TABLES if name != "trials" and _newest(getattr(known, name)) > _newest(known.trials)]
+        if last and last[0]["status"] != "running" and not newer:
+            trial = self.trials[last[0]["trial_id"]]
+            self.board.start(trial, self.epochs[trial.trial_id])
+            self.board.end(trial)
+
+
+def _newest(table: pa.Table) -> int:
+    """The number of the commit that brought the last of the rows; 0 where there are none."""
+    return pc.max(table["commit_number"]).as_py() or 0
+
 
 def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> TrialRow:
-    best = next((row for row in reversed(epochs) if row.is_best), None)
+    has_score = ending.status not in SCORELESS
+    best = next((row for row in reversed(epochs) if row.is_best and has_score), None)
     speeds = sorted(row.images_per_second for row in epochs)
     return replace(
         trial,

@@ -75,7 +75,7 @@ def report_page(root: Path, study: Mapping[str, object], tables: Tables) -> str:
         (model, confusion(tables.predictions, model.trial_ids)) for model in _best_by_backbone(models)
     ]
     sections = [
-        answer_section(find_answer(tables, models), searches, metric, _sizes(models, health)),
+        answer_section(find_answer(tables, models, searches), searches, metric, _sizes(models, health)),
         finals_section(models, overfitting(tables, models), metric),
         searches_section(searches, metric),
         curves_section(trial_curves(tables, searches, metric), metric),

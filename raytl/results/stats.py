@@ -192,7 +192,7 @@ def _degrees(correct: np.ndarray, groups: tuple[int, ...]) -> int:
     parts += [(float(means.var(ddof=1)) / len(means), len(means) - 1) for means in seeds]
     total = sum(variance for variance, _ in parts)
     share = sum(variance**2 / degrees for variance, degrees in parts)
-    return MOST_DEGREES if share == 0 else min(MOST_DEGREES, max(1, int(total**2 / share)))
+    return MOST_DEGREES if share == 0 else min(MOST_DEGREES, max(1, int(total**2 / share + 1e-9)))
 
 
 def _resample(patterns: np.ndarray, shares: np.ndarray, count: int, groups: tuple[int, ...], seed: int) -> np.ndarray:

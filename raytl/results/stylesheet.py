@@ -44,11 +44,14 @@ th { color: var(--soft); font-weight: 600; vertical-align: bottom; font-size: 12
 td.n, th.n { text-align: right; white-space: nowrap; } th.n { white-space: normal; }
 td.path { overflow-wrap: anywhere; white-space: pre-line; font-size: 12.5px; min-width: 10ch; }
 td.strip { padding: 5px 8px 0; white-space: nowrap; }
+table.figures td:first-child { overflow-wrap: anywhere; min-width: 24ch; max-width: 32ch; }
 td.wide { white-space: normal; min-width: 30ch; }
 tr.first td { font-weight: 650; background: var(--card); }
 table.matrix td { padding: 0; min-width: 26px; height: 26px; text-align: center; vertical-align: middle;
   border: 1px solid var(--back); font-size: 11.5px;
   background: color-mix(in srgb, var(--heat) calc(var(--share) * 100%), var(--card)); }
+table.matrix.small td { min-width: 15px; height: 15px; }
+table.matrix.small th { padding: 0 4px; font-size: 11px; line-height: 15px; }
 table.matrix td.hot { color: #ffffff; }
 table.matrix th { border: 0; padding: 2px 6px; font-size: 12px; font-weight: 500; white-space: nowrap;
   max-width: 180px; max-height: 180px; overflow: hidden; text-overflow: ellipsis; vertical-align: middle; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 
 from raytl.recipe import Recipe
 from raytl.results.stats import Interval, smallest_difference, wilson_interval
@@ -14,6 +15,7 @@ METRIC_NAMES = {
     "val_macro_f1": "validation macro F1",
     "val_loss": "validation loss",
 }
+DEFAULTS = {item.name: item.default for item in fields(Recipe)}
 ALWAYS_TOLD = ("lr", "epochs")  # chosen: without them no recipe is understood
 
 
@@ -77,9 +79,10 @@ def frozen(depth: int, stage_count: int | None) -> str:
 
 
 def recipe_text(recipe: Recipe, names: Iterable[str]) -> str:
-    """Some fields of a recipe: `lr 0.001, epochs 5, head mlp:512`."""
+    """Learning rate, epochs, and those of the fields `names` that are not at their default."""
     values = recipe.values()
-    return ", ".join(f"{name} {value_text(values[name])}" for name in dict.fromkeys((*ALWAYS_TOLD, *names)))
+    told = (*ALWAYS_TOLD, *(name for name in names if values[name] != DEFAULTS.get(name)))
+    return ", ".join(f"{name} {value_text(values[name])}" for name in dict.fromkeys(told))
 
 
 def value_text(value: object) -> str:
@@ -93,7 +96,7 @@ def small_set_sentence(name: str, pictures: int, accuracy: float) -> str:
     half = (interval.high - interval.low) / 2
     return (
         f"The {name} set has {pictures:,} pictures: at {percent(accuracy)} an accuracy is known to about "
-        f"±{100 * half:.1f} points, one picture is {100 / pictures:.2g} points, and two models whose mistakes are "
+        f"±{100 * half:.1f} points, one picture weighs {100 / pictures:.2g} points, and two models whose mistakes are "
         f"unrelated must differ by {100 * smallest_difference(accuracy, pictures):.1f} points to be told apart in 4 of "
         "5 such sets."
     )

@@ -68,7 +68,7 @@ def load_snapshot(folder: Path) -> Snapshot | None:
     """The committed snapshot, or None where nothing was ever committed.
 
     Raises:
-        StorageError: naming the file whose size or hash is not what was committed.
+        StorageError: naming the file that cannot be read, or whose size or hash is not what was committed.
     """
     files = _committed(folder)
     if not files:
@@ -98,8 +98,10 @@ def _committed(folder: Path) -> dict[str, dict[str, object]]:
     commit = folder / COMMIT
     if not commit.exists():
         return {}
-    files: dict[str, dict[str, object]] = json.loads(commit.read_text())["files"]
-    return files
+    try:
+        return dict(json.loads(commit.read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{commit}: cannot be read ({error}); remove the folder to retrain") from error
 
 
 def _write(path: Path, content: bytes) -> dict[str, object]:

@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from raytl.train.loop import Run
-from raytl.train.losses import evaluation_sums
+from raytl.train.losses import evaluation_sums, log_probabilities
 from raytl.train.metrics import Counts, auc, predicted_classes, predictions_from_logits
 
 
@@ -16,8 +17,8 @@ from raytl.train.metrics import Counts, auc, predicted_classes, predictions_from
 class FinalFigures:
     """Figures of one final model on all N test pictures.
 
-    `probabilities`: (N, C) float32 in the order of `paths`; `labels`, `predicted`: N class indices; `train_seconds`
-    are those of the run's epochs.
+    `probabilities`: (N, C) float32 in the order of `paths`; `labels`, `predicted`: N class indices. `auc` is None but
+    for two classes that both occur.
     """
 
     accuracy: float
@@ -47,7 +48,7 @@ def read_test_set(run: Run) -> FinalFigures:
         accuracy=counts.accuracy,
         macro_f1=counts.macro_f1,
         loss=counts.mean_loss,
-        auc=auc(labels, probabilities[:, 1]) if class_count == 2 else None,
+        auc=auc(labels, _margins(logits, run.recipe.loss)) if class_count == 2 else None,
         correct=int((predicted == pictures.labels).sum()),
         images_per_second=len(pictures) / seconds,
         paths=tuple(pictures.paths),
@@ -55,3 +56,9 @@ def read_test_set(run: Run) -> FinalFigures:
         predicted=tuple(predicted.tolist()),
         probabilities=probabilities,
     )
+
+
+def _margins(logits: Tensor, loss: str) -> np.ndarray:
+    """Log odds (N,) of class 1 of two: probabilities near 1 round to ties, which would cost area."""
+    log_odds = log_probabilities(logits.double(), loss)
+    return (log_odds[:, 1] - log_odds[:, 0]).numpy()

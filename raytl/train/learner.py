@@ -19,7 +19,7 @@ from raytl.models.stages import parameter_groups
 from raytl.recipe import Recipe
 from raytl.train.device import Precision
 from raytl.train.ema import Ema
-from raytl.train.guards import check_finite, check_gradients
+from raytl.train.guards import check_finite, check_gradients, check_groups
 from raytl.train.losses import LossSums, make_loss, soft_labels
 from raytl.train.metrics import Counts
 from raytl.train.mixing import mix
@@ -63,7 +63,9 @@ class Learner:
         self.precision, self.view = precision, view
         counts = torch.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = make_loss(recipe, counts.tolist(), world.device)
-        self.optimizer = make_optimizer(recipe, parameter_groups(model), lr_scale)
+        groups = parameter_groups(model)
+        check_groups(model, groups)
+        self.optimizer = make_optimizer(recipe, groups, lr_scale)
         self.ema = Ema(model, recipe.ema_decay)
         self.module = world.wrap(_WithAuxiliary(model))
         self.lr = recipe.lr * lr_scale
@@ -96,11 +98,16 @@ class Learner:
         """Puts back what `tensors()` gave, into a learner of the same recipe and phase."""
         self.model.load_state_dict(_under("model/", tensors), strict=False)
         states: dict[int, dict[str, Tensor]] = {}
+        trained = self._trained()
         for key, value in _under("optimizer/", tensors).items():
             index, name = key.split("/")
-            states.setdefault(int(index), {})[name] = value
+            states.setdefault(int(index), {})[name] = _laid_out(value, trained[int(index)])
         self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.ema.load(_under("ema/", tensors))
+
+    def _trained(self) -> list[nn.Parameter]:
+        """All parameters that take steps, in the optimizer's order."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _set_rates(self, factor: float) -> None:
         self.lr = self.recipe.lr * self.lr_scale * factor
@@ -131,8 +138,7 @@ class Learner:
             check_gradients(parameter_groups(self.model))
             self._gradients_checked = True
         if self.recipe.clip_norm is not None:
-            trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
+            nn.utils.clip_grad_norm_(self._trained(), self.recipe.clip_norm)
 
     def _batch(self, share: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
         rows = np.resize(share if len(share) else np.array([0]), max(len(share), LEAST))
@@ -151,6 +157,13 @@ def trained_state(model: Classifier, recipe: Recipe) -> dict[str, Tensor]:
         for name, value in model.state_dict().items()
         if not (name.startswith(inside) and any(stage.owns(name.removeprefix(inside)) for stage in frozen))
     }
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """`moment` in its parameter's memory layout: fused optimizers walk through both in storage order, unchecked."""
+    if moment.shape != parameter.shape:
+        return moment
+    return torch.empty_like(parameter, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

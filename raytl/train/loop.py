@@ -26,10 +26,10 @@ from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import Snapshot
 from raytl.train.device import memory_format, resolve_precision
 from raytl.train.evaluate import Evaluator
-from raytl.train.guards import check_trainable, collapse
+from raytl.train.guards import check_finite, check_trainable, check_weights_in_use, claim, collapse
 from raytl.train.learner import Learner, trained_state
 from raytl.train.metrics import Counts
-from raytl.train.sampling import batches, epoch_order
+from raytl.train.sampling import batches, epoch_order, step_count
 from raytl.train.schedule import make_schedule
 from raytl.train.stopping import make_stopping
 from raytl.train.world import World
@@ -80,13 +80,15 @@ class Run:
         metric: Metric,
         trial_id: str,
     ) -> None:
-        _seed_torch(recipe.seed)  # the head's first values
+        seed_torch(recipe.seed)  # the head's first values
         self.recipe, self.data, self.world, self.metric, self.trial_id = recipe, data, world, metric, trial_id
         self.model = build_classifier(recipe, len(data.classes))
-        self.model.to(world.device).to(memory_format=memory_format(self.model))  # type: ignore[call-overload]
+        self.model.to(world.device).to(memory_format=memory_format(self.model))
         check_trainable(self.model)
+        check_weights_in_use(recipe.weights, self.model.weights.matched)
         self.precision = resolve_precision(recipe.precision, world.device)
-        self.schedule = make_schedule(recipe, steps_per_epoch=-(-len(data.train) // recipe.batch_size))
+        self.steps_per_epoch = step_count(len(data.train), recipe.batch_size)
+        self.schedule = make_schedule(recipe, self.steps_per_epoch)
         self.stopping = make_stopping(recipe)
         self.learner = self._make_learner(lr_scale=1.0)
         view = make_view(recipe, self.model.input, augmented=False)
@@ -108,7 +110,7 @@ class Run:
         return self.last_epoch >= self.recipe.epochs or self.stopping.stopped
 
     def snapshot(self) -> Snapshot:
-        """Everything needed to go on after the last yielded epoch."""
+        """Everything needed to go on after the last yielded epoch; its tensors are the live ones until it is saved."""
         return Snapshot(
             epoch=self.last_epoch,
             best_epoch=self.best.epoch,
@@ -126,6 +128,7 @@ class Run:
         return self.model
 
     def _make_learner(self, lr_scale: float) -> Learner:
+        claim(self.model, self.trial_id)
         view = make_view(self.recipe, self.model.input, augmented=True)
         return Learner(self.recipe, self.model, self.data, self.world, self.precision, view, lr_scale)
 
@@ -133,13 +136,15 @@ class Run:
         started_at, begin = datetime.now(UTC), time.perf_counter()
         if epoch == self.recipe.unfreeze_epoch:
             self._unfreeze()
-        _seed_torch(self.recipe.seed, epoch, self.world.rank)  # dropout and stochastic depth
+        seed_torch(self.recipe.seed, epoch, self.world.rank)  # dropout and stochastic depth
         order = epoch_order(self.data.train.labels.numpy(), self.recipe.sampler, self.recipe.seed, epoch)
         shares = batches(order, self.recipe.batch_size, self.world.rank, self.world.size)
         trained = self.learner.train_epoch(epoch, shares, self.schedule)
         speed = len(order) / (time.perf_counter() - begin)
         with self.learner.ema.applied():
+            self.world.share(self.model)
             validated = self.evaluator.counts(self.model, self.data.val)
+            check_finite(validated.mean_loss, epoch, self.steps_per_epoch)  # the last step may have blown up
             is_best = self._keep_best(epoch, validated)
         self._after_epoch(epoch, validated)
         return self._row(epoch, started_at, speed, trained, validated, is_best)
@@ -201,7 +206,8 @@ def measured(counts: Counts) -> dict[str, float]:
     }
 
 
-def _seed_torch(*parts: int) -> None:
+def seed_torch(*parts: int) -> None:
+    """Seeds torch's generators from a recipe's seed and, within a run, what is drawn for (epoch, rank)."""
     torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 

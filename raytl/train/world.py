@@ -48,6 +48,12 @@ class World:
         dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, self.sum(counts).tolist(), strict=True)])
 
+    def share(self, module: nn.Module) -> None:
+        """Gives every worker rank 0's buffers: batch-norm statistics are each worker's own after a training step."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module itself, or the same module averaging its gradients over all workers."""
         if self.size == 1:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from raytl.data.store import PictureSet
+from raytl.errors import StorageError
 from raytl.metric import Metric
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.results.figures import confusion_png, mistakes_png
 from raytl.results.schemas import ConfirmedRow, PredictionRow
 from raytl.train.checkpoint import load_snapshot
+from raytl.train.learner import trained_state
+from raytl.train.loop import seed_torch
 from raytl.use.card import ModelCard
 from raytl.use.export import save_model
 
@@ -34,9 +38,10 @@ class Final:
 def choose_final(finals: Sequence[Final], metric: Metric) -> Final:
     """The model that `models/` holds for a backbone: of the recipe that is better on average, the best seed.
 
-    Both choices are made on validation figures of the first split; the test set has no say.
+    Both choices are made on validation figures of the first split that has any; the test set has no say.
     """
-    first = [final for final in finals if final.row.split == 0]
+    split = min(final.row.split for final in finals)
+    first = [final for final in finals if final.row.split == split]
     role = chosen_role([final.row for final in first], metric)
     return min((final for final in first if final.row.role == role), key=lambda final: metric.key(final.row))
 
@@ -47,11 +52,24 @@ def chosen_role(rows: Sequence[ConfirmedRow], metric: Metric) -> str:
 
 
 def rebuild(final: Final, class_count: int) -> Classifier:
-    """The model as it was at its best epoch, in eval mode."""
-    model = build_classifier(final.recipe, class_count)
+    """The model as it was at its best epoch, in eval mode.
+
+    A checkpoint leaves out what stayed frozen, so that is made again: weights are read from their file, random ones
+    are drawn under the run's seed.
+
+    Raises:
+        StorageError: where the checkpoint is gone, damaged, or another model's.
+    """
     snapshot = load_snapshot(final.checkpoint)
     if snapshot is None:
-        raise FileNotFoundError(f"{final.checkpoint}: the final model's checkpoint is gone")
+        raise StorageError(f"{final.checkpoint}: the final model's checkpoint is gone; put it back, or confirm again")
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(final.recipe.seed)
+        model = build_classifier(final.recipe, class_count)
+    wanted, held = trained_state(model, final.recipe).keys(), snapshot.best.keys()
+    if wanted != held:
+        differing = ", ".join(sorted(wanted ^ held)[:4])
+        raise StorageError(f"{final.checkpoint}: not this recipe's checkpoint ({differing}); confirm again")
     model.load_state_dict(dict(snapshot.best), strict=False)
     return model.eval()
 

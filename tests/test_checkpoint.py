@@ -1,0 +1,175 @@
+"""Checkpoints: a round trip, damage that is named, and a kill at every step of writing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raytl.errors import StorageError
+from raytl.results.folder import write_atomically
+from raytl.train.checkpoint import COMMIT, Snapshot, load_snapshot, save_snapshot
+from tests.faults import Killed, largest_file
+
+
+def snapshot_of(epoch: int, best_epoch: int) -> Snapshot:
+    """A snapshot whose tensors hold their epoch."""
+    return Snapshot(
+        epoch=epoch,
+        best_epoch=best_epoch,
+        best_value=0.5,
+        tensors={"model/a": torch.full((2, 3), float(epoch)), "optimizer/0/step": torch.tensor(float(epoch))},
+        best={"a": torch.full((2, 3), float(best_epoch))},
+        schedule={"level": 0.25, "best": None},
+        stopping={"waited": 1.0},
+    )
+
+
+def assert_same(one: Snapshot | None, other: Snapshot) -> None:
+    """All values and tensors are equal."""
+    assert one is not None
+    for name, value in vars(other).items():
+        found = getattr(one, name)
+        if name in ("tensors", "best"):
+            assert found.keys() == value.keys()
+            assert all(torch.equal(found[key], value[key]) for key in value)
+            assert all(found[key].dtype == value[key].dtype for key in value)
+        else:
+            assert found == value
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / "t"
+    assert load_snapshot(folder) is None
+    assert save_snapshot(folder, snapshot_of(3, 2)) == "epoch-3"
+    assert_same(load_snapshot(folder), snapshot_of(3, 2))
+
+
+def test_tensors_keep_values_whatever_their_storage(tmp_path: Path) -> None:
+    """safetensors refuses storage that is shared, strided or channels-last; a model has all three."""
+    whole = torch.randn(4, 3, 5, 5)
+    tensors = {
+        "shared": whole,
+        "part": whole[1:2],
+        "strided": whole.transpose(0, 3),
+        "channels_last": whole.contiguous(memory_format=torch.channels_last),
+        "bfloat16": whole.bfloat16(),
+        "count": torch.tensor(7),
+    }
+    values: dict[str, Any] = {**vars(snapshot_of(1, 1)), "tensors": tensors}
+    save_snapshot(tmp_path, Snapshot(**values))
+    assert_same(load_snapshot(tmp_path), Snapshot(**values))
+
+
+def test_the_commit_gives_sizes_and_hashes_and_old_files_are_removed(tmp_path: Path) -> None:
+    for epoch, best in ((1, 1), (2, 2), (3, 2)):
+        save_snapshot(tmp_path, snapshot_of(epoch, best))
+    commit = json.loads((tmp_path / COMMIT).read_text())
+    assert commit["epoch"] == 3
+    assert set(commit["files"]) == {"last-0003.safetensors", "best-0002.safetensors", "state-0003.json"}
+    assert names(tmp_path) == {*commit["files"], COMMIT}
+    for name, entry in commit["files"].items():
+        content = (tmp_path / name).read_bytes()
+        assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_the_best_tensors_are_written_once(tmp_path: Path) -> None:
+    save_snapshot(tmp_path, snapshot_of(1, 1))
+    before = (tmp_path / "best-0001.safetensors").stat()
+    save_snapshot(tmp_path, snapshot_of(2, 1))
+    after = (tmp_path / "best-0001.safetensors").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert_same(load_snapshot(tmp_path), snapshot_of(2, 1))
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("name", ["last-0002.safetensors", "best-0001.safetensors", "state-0002.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_file_is_named(name: str, damage: str, tmp_path: Path) -> None:
+    save_snapshot(tmp_path, snapshot_of(2, 1))
+    path = tmp_path / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(flip(path.read_bytes()) if damage == "flipped" else path.read_bytes()[:-1])
+    with pytest.raises(StorageError, match=f"damaged since it was committed: {name};"):
+        load_snapshot(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": 3}', b"\xff"])
+def test_a_damaged_commit_is_named(content: bytes, tmp_path: Path) -> None:
+    save_snapshot(tmp_path, snapshot_of(2, 1))
+    (tmp_path / COMMIT).write_bytes(content)
+    with pytest.raises(StorageError, match=r"COMMIT\.json"):
+        load_snapshot(tmp_path)
+
+
+def save_until(kill_at: int, folder: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Saves, killed at the step with this number; returns the steps taken, files first."""
+    steps: list[str] = []
+
+    def write(path: Path, data: bytes) -> None:
+        def step(name: str) -> None:
+            steps.append(f"{path.name} {name}")
+            if len(steps) == kill_at:
+                raise Killed
+
+        write_atomically(path, data, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("raytl.train.checkpoint.write_atomically", write)
+        try:
+            save_snapshot(folder, snapshot)
+        except Killed:
+            steps.append("killed")
+    return steps
+
+
+@pytest.mark.parametrize("best_epoch", [1, 2])
+def test_a_kill_at_any_step_leaves_a_whole_checkpoint(
+    best_epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = snapshot_of(1, 1), snapshot_of(2, best_epoch)
+    kill_at, steps = 0, ["killed"]
+    while steps[-1] == "killed":
+        kill_at += 1
+        folder = tmp_path / str(kill_at)
+        save_snapshot(folder, old)
+        steps = save_until(kill_at, folder, new, monkeypatch)
+        committed = f"{COMMIT} renamed" in steps
+        assert_same(load_snapshot(folder), new if committed else old)
+        save_snapshot(folder, snapshot_of(3, 3))
+        assert names(folder) == {"last-0003.safetensors", "best-0003.safetensors", "state-0003.json", COMMIT}
+    assert kill_at == 4 * (3 + (best_epoch == 2)) + 1, "four steps for each file, the commit included"
+
+
+def test_a_kill_in_the_first_save_leaves_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kill_at in range(1, 15):
+        folder = tmp_path / str(kill_at)
+        assert save_until(kill_at, folder, snapshot_of(1, 1), monkeypatch)[-1] == "killed"
+        assert load_snapshot(folder) is None
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    save_snapshot(tmp_path, snapshot_of(1, 1))
+    large = Snapshot(**{**vars(snapshot_of(2, 2)), "tensors": {"model/a": torch.zeros(10_000)}})
+    with largest_file(4096), pytest.raises(StorageError, match="last-0002"):
+        save_snapshot(tmp_path, large)
+    assert_same(load_snapshot(tmp_path), snapshot_of(1, 1))
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="checkpoint of epoch 1 not written"):
+        save_snapshot(tmp_path / "file" / "t", snapshot_of(1, 1))

@@ -1,0 +1,60 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from raytl.recipe import Recipe
+from raytl.results.stats import Interval
+from raytl.results.wording import (
+    count,
+    decimal,
+    duration,
+    frozen,
+    large,
+    metric_text,
+    percent,
+    percent_interval,
+    points,
+    recipe_text,
+    small_set_sentence,
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (percent(0.9534), "95.3%"),
+        (percent(None), "–"),
+        (percent(math.nan), "–"),
+        (percent_interval(Interval(0.9534, 0.931, 0.9704)), "95.3% [93.1, 97.0]"),
+        (percent_interval(Interval(0.9534, math.nan, math.nan)), "95.3%"),
+        (points(Interval(0.0123, -0.004, 0.03)), "+1.2 points [-0.4, +3.0]"),
+        (points(Interval(-0.0123, math.nan, math.nan)), "-1.2 points"),
+        (metric_text("val_loss", 0.1234), "0.123"),
+        (metric_text("val_macro_f1", 0.1234), "12.3%"),
+        (decimal(None), "–"),
+        (count(12345.4), "12,345"),
+        (large(27_480_000), "27.5M"),
+        (large(999), "999"),
+        (duration(8.44), "8.4 s"),
+        (duration(720), "12 min"),
+        (duration(11_160), "3.1 h"),
+        (duration(None), "–"),
+        (frozen(7, 12), "7 of 12"),
+        (frozen(7, None), "7"),
+        (recipe_text(Recipe(backbone="a", lr=0.00031), ["head", "lr"]), "lr 0.00031, epochs 5"),
+        (recipe_text(Recipe(backbone="a", head="mlp:8"), ["head", "pool"]), "lr 0.001, epochs 5, head mlp:8"),
+    ],
+)
+def test_wording(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_a_small_set_says_what_it_can_show() -> None:
+    """Wilson's interval for 90 of 100 is 82.6% to 94.5%: half of it is 6.0 points."""
+    sentence = small_set_sentence("test", 100, 0.9)
+    assert "The test set has 100 pictures: at 90.0% an accuracy is known to about ±6.0 points" in sentence
+    assert "one picture weighs 1 points," in sentence
