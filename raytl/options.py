@@ -85,9 +85,7 @@ def load_study_file(path: Path) -> Study:
         ConfigError: where the file is missing, cannot be run, or has no study.
     """
     if not path.is_file() or path.suffix != ".py":
-        raise ConfigError(
-            f"study file {str(path)!r}: no such Python file; give one that says STUDY = Study(...)"
-        )
+        raise ConfigError(f"study file {str(path)!r}: no such Python file; give one that says STUDY = Study(...)")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)

@@ -121,7 +121,7 @@ def test_a_failing_question_harms_no_study(monkeypatch: pytest.MonkeyPatch, caps
     [
         ((), "the following arguments are required: COMMAND"),
         (("sarch",), "invalid choice: 'sarch'"),
-        (("search", "--trails", "3"), "unrecognized arguments: --trails 3"),
+        (("search", "--trails", "3"), "unrecognized arguments: --trails"),
         (("predict", "model"), "the following arguments are required: IMAGES"),
     ],
 )

@@ -21,10 +21,9 @@ from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.train.guards import Diverged, SharedModelError
 from raytl.train.loop import fit
-from raytl.train.metrics import Counts
 from raytl.train.sampling import epoch_order
 from raytl.train.world import World
-from tests.tiny import figures, fitted, start, tiny_data, tiny_recipe, weights_of
+from tests.tiny import counted, figures, fitted, start, tiny_data, tiny_recipe, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -217,12 +216,6 @@ def test_weights_that_break_in_the_last_step_are_no_score(data: FitData) -> None
     run.learner.optimizer.step = broken_step  # type: ignore[method-assign,assignment]
     with pytest.raises(Diverged, match="epoch 1, step 1"):
         list(run.epochs())
-
-
-def counted(right: int) -> Counts:
-    """Ten pictures of class 0, `right` of them taken for it, and five of class 2; all others taken for class 1."""
-    confusion = torch.tensor([[right, 10 - right, 0], [0, 0, 0], [0, 5, 0]])
-    return Counts(confusion, torch.tensor(15.0), torch.tensor(15.0))
 
 
 def test_the_first_epoch_with_the_best_metric_is_kept(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:

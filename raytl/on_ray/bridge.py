@@ -14,7 +14,7 @@ from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import job_of
+from raytl.on_ray.proposals import STAGE, job_of
 from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
 from raytl.on_ray.trial import REPORT
 from raytl.recipe import recipe_hash
@@ -136,6 +136,18 @@ class StudyScheduler(Live, BackboneSchedulers):
             per_backbone=per_backbone,
         )
         self._bridge, self._decisions = bridge, decisions
+
+    def replay(self, recorder: Recorder) -> None:
+        """Takes up the search epochs that an earlier run recorded, in the order in which it did."""
+        rows = [
+            (row, trial)
+            for name, trial in recorder.trials.items()
+            if trial.stage == STAGE
+            for row in recorder.epochs[name]
+        ]
+        for row, trial in sorted(rows, key=lambda pair: pair[0].ended_at):
+            value = getattr(row, recorder.metric.name)
+            self.decide(trial.backbone, trial.trial_id, row.epoch, value if recorder.metric.maximize else -value)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""

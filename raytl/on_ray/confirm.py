@@ -119,8 +119,9 @@ def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str
 
 
 def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:
-    if report is None or report.test is None:
-        return
+    best = recorder.best_epoch(trial.trial_id)
+    if report is None or report.test is None or best is None:
+        return  # the trial's own row says why there are no figures
     test, classes = report.test, plan.album.classes
     row = ConfirmedRow(
         trial_id=trial.trial_id,
@@ -130,9 +131,9 @@ def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report
         seed=trial.recipe.seed,
         split=trial.split,
         freeze_depth=trial.freeze_depth,
-        val_accuracy=trial.val_accuracy or 0.0,
-        val_macro_f1=trial.val_macro_f1 or 0.0,
-        val_loss=trial.val_loss or 0.0,
+        val_accuracy=best.val_accuracy,
+        val_macro_f1=best.val_macro_f1,
+        val_loss=best.val_loss,
         test_accuracy=test.accuracy,
         test_macro_f1=test.macro_f1,
         test_loss=test.loss,

@@ -36,7 +36,7 @@ class Group:
     use_gpu: bool
 
     def scaling(self) -> ScalingConfig:
-        """Ray Train's form of it; the waiting function's sliver comes off the first worker's share, or it would not fit."""
+        """Ray Train's form of it. Each worker leaves a sliver, or the waiting function would not fit beside them."""
         resources = {"CPU": self.cpus_per_worker - SLIVER, **({"GPU": 1.0} if self.use_gpu else {})}
         return ScalingConfig(num_workers=self.workers, use_gpu=self.use_gpu, resources_per_worker=resources)
 
@@ -70,11 +70,12 @@ def group_resources(group: Group) -> PlacementGroupFactory:
 def train_group(config: dict[str, Any], workplace: Workplace, group: Group, runs: Path, decisions: Any) -> None:
     """Tune's function: trains `config["jobs"]` one after another in one group of workers."""
     jobs: tuple[Job, ...] = config["jobs"]
+    callbacks: list[Any] = [TuneReportCallback()]  # the class is not declared as the callback that it is
     TorchTrainer(
         _worker,
         train_loop_config={"jobs": jobs, "workplace": workplace, "decisions": decisions},
         scaling_config=group.scaling(),
-        run_config=RunConfig(name=config["name"], storage_path=str(runs), callbacks=[TuneReportCallback()]),
+        run_config=RunConfig(name=config["name"], storage_path=str(runs), callbacks=callbacks),
     ).fit()
 
 

@@ -90,9 +90,10 @@ def locate(data: str, cache: Path) -> Path:
     if data in sample_names():
         folder = cache / "samples" / data
         return folder if folder.is_dir() else write_sample(data, folder)
+    samples = ", ".join(sample_names())
     raise DataError(
         f"data {data!r}: no such folder, table or sample{nearest(data, sample_names())}; "
-        f"give a folder of class folders, a CSV or Parquet file of path and label, or one of {', '.join(sample_names())}"
+        f"give a folder of class folders, a CSV or Parquet file of path and label, or one of {samples}"
     )
 
 
@@ -102,7 +103,7 @@ def check_names(study: Study) -> None:
     Raises:
         ConfigError: one line per name.
     """
-    problems = []
+    problems: list[str] = []
     for name in study.backbones:
         try:
             check_backbone(name)
@@ -150,8 +151,7 @@ def stored_bytes(plan: Plan) -> int:
 
 
 def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots) -> BackbonePlan:
-    fixed = {name: value for name, value in study.settings.items() if not _is_domain(value)}
-    domains = {name: value for name, value in study.settings.items() if _is_domain(value)}
+    fixed, domains = _sorted_out(study.settings)
     start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
     default = make_recipe(start, fixed)
     class_counts = [counts["train"] for counts in album.counts().values()]
@@ -159,7 +159,7 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots) -> B
     default = replace(default, precision=_precision(default, len(album.classes), slots))
     probe = make_recipe(probe_recipe(default, len(facts.stage_names)), _kept_by_probe(fixed))
     space = default_space(backbone, len(facts.stage_names), class_counts, study.weights)
-    space = space.with_domains(domains).without(*fixed)  # type: ignore[arg-type]
+    space = space.with_domains(domains).without(*fixed)
     space.check(default)
     return BackbonePlan(facts, default, probe, space)
 
@@ -184,5 +184,13 @@ def _kept_by_probe(fixed: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in fixed.items() if name not in shaping | tuned}
 
 
-def _is_domain(value: Domain | Value) -> bool:
-    return not isinstance(value, (str, int, float, type(None)))
+def _sorted_out(settings: Mapping[str, Domain | Value]) -> tuple[dict[str, Value], dict[str, Domain]]:
+    """What a person fixed, and what a person gave another domain."""
+    fixed: dict[str, Value] = {}
+    domains: dict[str, Domain] = {}
+    for name, value in settings.items():
+        if isinstance(value, (str, int, float, type(None))):
+            fixed[name] = value
+        else:
+            domains[name] = value
+    return fixed, domains

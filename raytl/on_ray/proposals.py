@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher as TuneSearcher
@@ -17,51 +17,54 @@ from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.schemas import TrialRow
+from raytl.space import Values
 
 STAGE = "search"
+SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
 
 
 class BackboneProposals:
     """The recipes of one backbone, at most `trials`, none of them twice.
 
-    `known` are trials of an earlier run of the same study: those that ended are told to the searcher and not
-    proposed again; one that did not end comes again under its own name and goes on from its checkpoint.
+    `known` are the backbone's search trials of an earlier run of the same study, in the order they were begun: those
+    that ended count as suggested and measured; one that did not end comes first, under its own name, and goes on from
+    its checkpoint.
     """
 
-    def __init__(self, part: BackbonePlan, plan: Plan, metric: Metric, known: Mapping[str, TrialRow]) -> None:
+    def __init__(self, part: BackbonePlan, plan: Plan, metric: Metric, known: Sequence[TrialRow]) -> None:
         study = plan.study
-        self._part, self._metric, self._known = part, metric, known
+        self._part, self._metric = part, metric
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, study.seed)
         self._first = deque([("default", part.default), ("probe", part.probe)])
-        self._left = study.trials
-        self._suggested = 0
-        self._seen: set[str] = set()
-        self._recipes: dict[str, Recipe] = {}
+        self._again = deque(Job(row.trial_id, STAGE, row.origin, row.recipe) for row in known if not _ended(row))
+        self._left = study.trials - len(known)
+        self._seen = {row.trial_id for row in known}
+        self._suggested = sum(row.origin == SEARCHER for row in known)
+        for row in known:
+            if _ended(row):
+                self.tell(row)
+            else:
+                self._searcher.pend(self._point(row.recipe))
 
     def next(self) -> Job | None:
         """The next recipe to train, or None where trials or space are used up."""
+        if self._again:
+            return self._again.popleft()
         for role, recipe in self._recipes_in_order():
             name = trial_id(recipe, self._fingerprint, STAGE)
-            if name in self._seen:
-                continue
-            self._seen.add(name)
-            self._recipes[name] = recipe
-            self._left -= 1
-            known = self._known.get(name)
-            if known is not None and known.status != "running":
-                self.tell(known)
-                continue
-            self._searcher.pend(self._part.space.point(recipe.values()))  # type: ignore[arg-type]
-            return Job(name, STAGE, role, recipe)
+            if name not in self._seen:
+                self._seen.add(name)
+                self._left -= 1
+                self._searcher.pend(self._point(recipe))
+                return Job(name, STAGE, role, recipe)
         return None
 
     def tell(self, trial: TrialRow) -> None:
         """What became of a proposal; a failure is told as one, never as a score."""
         value = getattr(trial, self._metric.name) if trial.status in ("completed", "stopped") else None
         score = value if value is None or self._metric.maximize else -value
-        point = self._part.space.point(self._recipes[trial.trial_id].values())  # type: ignore[arg-type]
-        self._searcher.tell(point, score)
+        self._searcher.tell(self._point(trial.recipe), score)
 
     def _recipes_in_order(self) -> Iterator[tuple[str, Recipe]]:
         while self._left > 0:
@@ -73,18 +76,31 @@ class BackboneProposals:
                 return
             self._suggested += 1
             try:
-                yield "searcher", make_recipe(self._part.default, values)
-            except ConfigError:
+                yield SEARCHER, make_recipe(self._part.default, values)
+            except ConfigError:  # values that are each allowed but do not go together
                 self._searcher.tell(values, None)
+
+    def _point(self, recipe: Recipe) -> Values:
+        return self._part.space.point(recipe.values())  # type: ignore[arg-type]
+
+
+def _ended(row: TrialRow) -> bool:
+    return row.status != "running"
 
 
 class Proposals(Live, TuneSearcher):
     """All backbones' proposals as Tune's searcher, served in turn."""
 
-    def __init__(self, plan: Plan, metric: Metric, known: Mapping[str, TrialRow], deadline: Deadline) -> None:
+    def __init__(self, plan: Plan, metric: Metric, known: Iterable[TrialRow], deadline: Deadline) -> None:
         super().__init__(metric=None, mode=None)
         self._deadline = deadline
-        self._children = {part.backbone: BackboneProposals(part, plan, metric, known) for part in plan.backbones}
+        earlier = [row for row in known if row.stage == STAGE]
+        self._children = {
+            part.backbone: BackboneProposals(
+                part, plan, metric, [row for row in earlier if row.backbone == part.backbone]
+            )
+            for part in plan.backbones
+        }
         self._turn = deque(self._children)
 
     def suggest(self, trial_id: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,7 @@ def write_provenance(plan: Plan, folder: StudyFolder, resources: Resources) -> N
     folder.write_study(
         {
             "spec": spec,
-            "command": " ".join(sys.argv),
+            "command": shlex.join(["raytl", *sys.argv[1:]]),
             "data_fingerprint": plan.album.fingerprint,
             "splits": [album.fingerprint for album in plan.albums],
             "classes": list(plan.album.classes),

@@ -28,7 +28,7 @@ def search(
     plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
 ) -> None:
     """Runs the study's search trials and records them; returns when trials, space or time are used up."""
-    proposals = Proposals(plan, recorder.metric, recorder.trials, deadline)
+    proposals = Proposals(plan, recorder.metric, recorder.trials.values(), deadline)
     keeper = Keeper(folder.checkpoints, recorder)
 
     def on_end(trial: TrialRow, report: Report | None) -> None:
@@ -37,6 +37,8 @@ def search(
 
     bridge = Bridge(plan, recorder, slots.workers, deadline, on_end)
     decisions = Decisions.remote() if slots.workers > 1 else None  # type: ignore[attr-defined]
+    scheduler = _scheduler(plan, bridge, decisions)
+    scheduler.replay(recorder)
     run_tune(
         trainable(workplace, slots, folder, decisions),
         RunConfig(
@@ -47,7 +49,7 @@ def search(
         ),
         TuneConfig(
             search_alg=proposals,
-            scheduler=_scheduler(plan, bridge, decisions),
+            scheduler=scheduler,
             num_samples=plan.trial_count,
             max_concurrent_trials=slots.count,
             reuse_actors=slots.workers == 1,
@@ -57,6 +59,7 @@ def search(
     shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
 
 
+RUNG_SHARE = 9  # measured on recorded curves: a first comparison after a ninth of the epochs loses least for its work
 RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
 
 
@@ -81,7 +84,7 @@ class Keeper:
 def trainable(workplace: Workplace, slots: Slots, folder: StudyFolder, decisions: Any) -> Any:
     """What Tune runs for a trial: a warm actor for one worker, a waiting function with a group for more."""
     if slots.workers == 1:
-        share = {"CPU": slots.cpus_per_worker, **({"GPU": 1} if slots.use_gpu else {})}
+        share: dict[str, float] = {"CPU": slots.cpus_per_worker, **({"GPU": 1.0} if slots.use_gpu else {})}
         return tune.with_resources(tune.with_parameters(WarmTrial, workplace=workplace), share)
     group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
     function = tune.with_parameters(
@@ -98,5 +101,6 @@ def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> 
 def _scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:
     study = plan.study
     longest = max(part.default.epochs for part in plan.backbones)
-    make_child = partial(make_scheduler, study.scheduler, longest, study.seed, study.brackets)
+    grace = max(1, longest // RUNG_SHARE)
+    make_child = partial(make_scheduler, study.scheduler, longest, study.seed, study.brackets, grace)
     return StudyScheduler(make_child, bridge, study.rungs_per_backbone, decisions)

@@ -22,7 +22,7 @@ REPORT = "report"
 class WarmTrial(tune.Trainable):
     """Tune's view of a run: `step` trains one epoch."""
 
-    def setup(self, config: dict[str, Any], workplace: Workplace) -> None:
+    def setup(self, config: dict[str, Any], workplace: Workplace) -> None:  # type: ignore[override]
         """Takes up a trial; nothing is computed before the first step."""
         self._workplace = workplace
         self._begin(config["job"])

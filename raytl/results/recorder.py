@@ -105,6 +105,10 @@ class Recorder:
         self.ledger.commit("confirmed", [row])
         self.confirmed_ids.add(row.trial_id)
 
+    def best_epoch(self, trial_id: str) -> EpochRow | None:
+        """The epoch whose figures stand for the trial: the last that was the best so far."""
+        return _best(self.epochs[trial_id])
+
     def published(self, row: ConfirmedRow) -> None:
         """Records where a final model was saved; its figures stay as they were."""
         self.ledger.commit("confirmed", [row])
@@ -127,9 +131,13 @@ def _newest(table: pa.Table) -> int:
     return pc.max(table["commit_number"]).as_py() or 0
 
 
+def _best(epochs: Sequence[EpochRow]) -> EpochRow | None:
+    return next((row for row in reversed(epochs) if row.is_best), None)
+
+
 def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> TrialRow:
     has_score = ending.status not in SCORELESS
-    best = next((row for row in reversed(epochs) if row.is_best and has_score), None)
+    best = _best(epochs) if has_score else None
     speeds = sorted(row.images_per_second for row in epochs)
     return replace(
         trial,
