@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raytl.data.store import FitData
@@ -22,6 +23,7 @@ from raytl.train.world import World
 from tests.tiny import figures, first, fitted, start, tiny_recipe
 
 SIZE = 2
+PATIENCE = timedelta(seconds=60)  # a worker whose partner has died gives up
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Task:
 def run_group(task: Task, folder: Path) -> list[dict[str, Any]]:
     """The results of each worker in order of rank."""
     torch.save(task, folder / "task.pt")
-    multiprocessing.spawn(_worker, args=(folder,), nprocs=SIZE)
+    spawn(_worker, args=(folder,), nprocs=SIZE)
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(SIZE)]
 
 
@@ -47,7 +49,8 @@ def _worker(rank: int, folder: Path) -> None:
     task: Task = torch.load(folder / "task.pt", weights_only=False)
     alone = fitted(tiny_recipe(dropout=0.2), task.data)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=SIZE)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=SIZE, timeout=PATIENCE)
     world = World(rank, SIZE)
     results = {name: part(task, world) for name, part in PARTS.items()}
     torch.save({"alone": alone, **results}, folder / f"rank-{rank}.pt")

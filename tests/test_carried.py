@@ -10,7 +10,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -81,18 +81,19 @@ def sample(name: str, per_class: int) -> tuple[torch.Tensor, np.ndarray]:
 
 
 def probe_accuracy(model: nn.Module, name: str, per_class: int) -> float:
-    """Accuracy of logistic regression trained on the features of 200 pictures, on all others."""
+    """Accuracy of ridge regression on the classes, trained on the features of 200 pictures, on all others."""
     x, labels = sample(name, per_class)
     with torch.inference_mode():
         features = torch.cat([model.eval()(part) for part in x.split(100)]).numpy()
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=300.0))
     probe.fit(features[:200], labels[:200])
     return float(probe.score(features[200:], labels[200:]))
 
 
 @every_backbone
-@pytest.mark.parametrize(("data", "per_class"), [("digits", 60), ("drawn-flowers", 120)])
+@pytest.mark.parametrize(("data", "per_class"), [("digits", 60), ("drawn-flowers", 100)])
 def test_a_probe_of_200_pictures_gains_ten_points_over_random_weights(name: str, data: str, per_class: int) -> None:
     torch.manual_seed(0)
     random = probe_accuracy(create_carried(name), data, per_class)
-    assert probe_accuracy(load_carried(name), data, per_class) >= random + 0.10
+    carried = probe_accuracy(load_carried(name), data, per_class)
+    assert carried >= random + 0.10

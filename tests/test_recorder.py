@@ -106,6 +106,7 @@ def test_an_ending_has_the_figures_of_the_best_epoch(folder: StudyFolder) -> Non
         recorder.epoch(row)
     ended = recorder.end("t0", Ending("stopped", "why", "host", "bf16", 123))
     recorder.close()
+    assert recorder.best_epoch("t0") == recorder.epochs["t0"][2]
     assert (ended.best_epoch, ended.val_accuracy, ended.val_macro_f1) == (3, 0.7, 0.35)
     assert ended.val_loss == pytest.approx(0.3)
     assert (ended.epochs_run, ended.seconds, ended.images_per_second) == (4, 12.0, 100.0)

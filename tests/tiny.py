@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from raytl.data.store import PIXELS, FitData, PictureSet
-from raytl.metric import METRICS
+from raytl.metric import METRICS, Metric
 from raytl.models.classifier import Classifier
 from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
@@ -65,9 +65,16 @@ def picture_set(folder: Path, labels: np.ndarray, indices: Sequence[int]) -> Pic
     )
 
 
-def start(recipe: Recipe, data: FitData, resume: Snapshot | None = None, **values: Any) -> Run:
-    """A run of one worker."""
-    return Run(recipe, data, World(), resume, **{"metric": METRICS["val_accuracy"], "trial_id": "t", **values})
+def start(
+    recipe: Recipe,
+    data: FitData,
+    resume: Snapshot | None = None,
+    world: World | None = None,
+    metric: Metric = METRICS["val_accuracy"],
+    trial_id: str = "t",
+) -> Run:
+    """A run, of one worker unless `world` says otherwise."""
+    return Run(recipe, data, world or World(), resume, metric=metric, trial_id=trial_id)
 
 
 def figures(rows: Iterable[EpochRow]) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from raytl.on_ray.job import Job, Report
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import STAGE, job_of
+from raytl.on_ray.results import REPORT
 from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
-from raytl.on_ray.trial import REPORT
 from raytl.recipe import recipe_hash
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
@@ -105,6 +105,11 @@ class TuneEvents(Live, Callback):
         """A trial got its actor."""
         self._bridge.start(job_of(trial), trial.trial_id)
 
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """A report without an epoch, which Tune does not show to the scheduler."""
+        if result[REPORT].row is None:
+            self._bridge.take(result[REPORT])
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial is over, by itself or by the scheduler."""
         self._bridge.end(job_of(trial))
@@ -152,7 +157,6 @@ class StudyScheduler(Live, BackboneSchedulers):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""
         if EPOCH not in result:  # a group's loss stopped being a number; it leaves by itself
-            self._bridge.take(result[REPORT])
             return TrialScheduler.CONTINUE
         answer = super().on_trial_result(tune_controller, trial, result)
         if self._bridge.deadline.passed:

@@ -17,8 +17,8 @@ from raytl.on_ray.job import Job, Report, Workplace
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import Handout
+from raytl.on_ray.results import REPORT
 from raytl.on_ray.search import RAY_FOLDER, run_tune
-from raytl.on_ray.trial import REPORT
 from raytl.recipe import Recipe, recipe_hash, trial_id
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder

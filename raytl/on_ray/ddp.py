@@ -20,9 +20,8 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.tune import PlacementGroupFactory
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raytl.on_ray.job import Job, Report, Workplace, stop_together, work
-from raytl.on_ray.trial import as_result
-from raytl.train.world import World
+from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.results import as_result
 
 SLIVER = 0.01  # chosen: the function that only waits for its workers; Tune refuses 0 alone
 
@@ -80,17 +79,22 @@ def train_group(config: dict[str, Any], workplace: Workplace, group: Group, runs
 
 
 def _worker(config: dict[str, Any]) -> None:
+    # Imported here: the processes that only start and watch this one need neither timm nor the loop.
+    from raytl.on_ray.work import stop_together, work
+    from raytl.train.world import World
+
     workplace: Workplace = config["workplace"]
     context = train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
     for job in config["jobs"]:
         for report in work(job, workplace, world):
             train.report(as_result(report, workplace.metric))
-            if stop_together(_told_to_stop(report, config["decisions"], world), world):
+            stop = world.is_main and _told_to_stop(report, config["decisions"])
+            if stop_together(stop, world):
                 break
 
 
-def _told_to_stop(report: Report, decisions: Any, world: World) -> bool:
-    if decisions is None or report.ended or not world.is_main or report.row is None:
+def _told_to_stop(report: Report, decisions: Any) -> bool:
+    if decisions is None or report.ended or report.row is None:
         return False
     return bool(ray.get(decisions.wait.remote(report.job.trial_id, report.row.epoch)))

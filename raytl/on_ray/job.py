@@ -1,37 +1,30 @@
-"""What is sent to a worker and what comes back: one recipe to train, and a report after every epoch."""
+"""What is sent to a worker and what comes back. Imports no torch: several processes only pass these things on."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from raytl.data.album import Album
-from raytl.data.store import FitData, build_store, open_data
-from raytl.metric import find_metric
 from raytl.recipe import Recipe
+from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
-from raytl.train.checkpoint import load_snapshot, save_snapshot
-from raytl.train.final import FinalFigures, read_test_set
-from raytl.train.guards import Diverged
-from raytl.train.loop import Run
-from raytl.train.memory import peak_bytes, reset_peak
-from raytl.train.world import World
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe to be trained. `role` says who asked for it: searcher, default, probe or best."""
+    """One recipe to be trained. `role` says who asked for it: searcher, default, probe or best.
+
+    `recorded_epochs` of it are in the ledger already, from an earlier run of the study.
+    """
 
     trial_id: str
     stage: str
     role: str
     recipe: Recipe
     split: int = 0
+    recorded_epochs: int = 0
 
     @property
     def reads_test_set(self) -> bool:
@@ -53,14 +46,6 @@ class Workplace:
     threads: int
     use_gpu: bool
 
-    def data(self, job: Job) -> FitData:
-        """The pictures a job trains on, memory-mapped; opened once per process."""
-        return _open(self.cache, self.albums[job.split], job.recipe.eval_resize)
-
-    def device(self) -> torch.device:
-        """The GPU that Ray has given to this process, or the processors."""
-        return torch.device("cuda:0") if self.use_gpu else torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -78,7 +63,7 @@ class Report:
     """One epoch of a job, or how it ended without one.
 
     `ended` is None while the job goes on, else completed or diverged. `test` comes with the last report of a final
-    model; `row` is None where the loss stopped being a number within the epoch.
+    model; `row` is None where the loss stopped being a number within the epoch, or where nothing was left to train.
     """
 
     job: Job
@@ -87,53 +72,3 @@ class Report:
     ended: str | None = None
     reason: str | None = None
     test: FinalFigures | None = None
-
-
-def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
-    """Trains a job from its checkpoint, if there is one, and yields a report per epoch, checkpoint written first."""
-    torch.set_num_threads(workplace.threads)
-    reset_peak(world.device)
-    folder = workplace.checkpoints / job.trial_id
-    run = Run(
-        job.recipe,
-        workplace.data(job),
-        world,
-        load_snapshot(folder),
-        metric=find_metric(workplace.metric),
-        trial_id=job.trial_id,
-    )
-    try:
-        for row in run.epochs():
-            if world.is_main:
-                row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()))
-            yield _report(job, run, row)
-    except Diverged as error:
-        yield Report(job, None, _facts(run), ended="diverged", reason=str(error))
-
-
-def _report(job: Job, run: Run, row: EpochRow) -> Report:
-    if not run.finished:
-        return Report(job, row, _facts(run))
-    test = read_test_set(run) if job.reads_test_set else None
-    return Report(job, row, _facts(run), ended="completed", test=test)
-
-
-def _facts(run: Run) -> RunFacts:
-    return RunFacts(
-        node=socket.gethostname(),
-        precision=run.precision.name,
-        peak_memory_bytes=peak_bytes(run.world.device),
-        notes=tuple(run.notes),
-        weights=vars(run.model.weights),
-    )
-
-
-@cache
-def _open(cache_folder: Path, album: Album, resize: int) -> FitData:
-    return open_data(album, build_store(album, resize, cache_folder))
-
-
-def stop_together(stop: bool, world: World) -> bool:
-    """Rank 0's decision on every worker."""
-    flag = torch.tensor([float(stop and world.is_main)], device=world.device)
-    return bool(world.sum(flag).item() > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher as TuneSearcher
@@ -16,6 +16,7 @@ from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher
 from raytl.recipe import Recipe, make_recipe, trial_id
+from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
 from raytl.space import Values
 
@@ -28,16 +29,22 @@ class BackboneProposals:
 
     `known` are the backbone's search trials of an earlier run of the same study, in the order they were begun: those
     that ended count as suggested and measured; one that did not end comes first, under its own name, and goes on from
-    its checkpoint.
+    its checkpoint. `epochs` says how many of each trial's epochs are recorded.
     """
 
-    def __init__(self, part: BackbonePlan, plan: Plan, metric: Metric, known: Sequence[TrialRow]) -> None:
+    def __init__(
+        self, part: BackbonePlan, plan: Plan, metric: Metric, known: Sequence[TrialRow], epochs: Mapping[str, int]
+    ) -> None:
         study = plan.study
         self._part, self._metric = part, metric
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, study.seed)
         self._first = deque([("default", part.default), ("probe", part.probe)])
-        self._again = deque(Job(row.trial_id, STAGE, row.origin, row.recipe) for row in known if not _ended(row))
+        self._again = deque(
+            Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])
+            for row in known
+            if not _ended(row)
+        )
         self._left = study.trials - len(known)
         self._seen = {row.trial_id for row in known}
         self._suggested = sum(row.origin == SEARCHER for row in known)
@@ -91,13 +98,14 @@ def _ended(row: TrialRow) -> bool:
 class Proposals(Live, TuneSearcher):
     """All backbones' proposals as Tune's searcher, served in turn."""
 
-    def __init__(self, plan: Plan, metric: Metric, known: Iterable[TrialRow], deadline: Deadline) -> None:
+    def __init__(self, plan: Plan, recorder: Recorder, deadline: Deadline) -> None:
         super().__init__(metric=None, mode=None)
         self._deadline = deadline
-        earlier = [row for row in known if row.stage == STAGE]
+        earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
+        epochs = {name: len(rows) for name, rows in recorder.epochs.items()}
         self._children = {
             part.backbone: BackboneProposals(
-                part, plan, metric, [row for row in earlier if row.backbone == part.backbone]
+                part, plan, recorder.metric, [row for row in earlier if row.backbone == part.backbone], epochs
             )
             for part in plan.backbones
         }

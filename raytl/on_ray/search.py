@@ -28,7 +28,7 @@ def search(
     plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
 ) -> None:
     """Runs the study's search trials and records them; returns when trials, space or time are used up."""
-    proposals = Proposals(plan, recorder.metric, recorder.trials.values(), deadline)
+    proposals = Proposals(plan, recorder, deadline)
     keeper = Keeper(folder.checkpoints, recorder)
 
     def on_end(trial: TrialRow, report: Report | None) -> None:

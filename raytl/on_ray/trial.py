@@ -11,12 +11,10 @@ from typing import Any
 
 from ray import tune
 
-from raytl.metric import find_metric
-from raytl.on_ray.job import Job, Report, Workplace, work
-from raytl.on_ray.schedulers import EPOCH, SCORE
+from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.results import as_result
+from raytl.on_ray.work import device_of, work
 from raytl.train.world import World
-
-REPORT = "report"
 
 
 class WarmTrial(tune.Trainable):
@@ -44,17 +42,4 @@ class WarmTrial(tune.Trainable):
         """Nothing, see `save_checkpoint`."""
 
     def _begin(self, job: Job) -> None:
-        self._reports: Iterator[Report] = work(job, self._workplace, World(device=self._workplace.device()))
-
-
-def as_result(report: Report, metric_name: str) -> dict[str, Any]:
-    """A report as Tune wants it: an epoch and a score to be maximised, beside the report itself.
-
-    A run that diverged has neither in its last report.
-    """
-    result: dict[str, Any] = {REPORT: report}
-    if report.row is not None:
-        metric = find_metric(metric_name)
-        value = getattr(report.row, metric_name)
-        result |= {EPOCH: report.row.epoch, SCORE: value if metric.maximize else -value}
-    return result
+        self._reports: Iterator[Report] = work(job, self._workplace, World(device=device_of(self._workplace)))

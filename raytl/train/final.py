@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from raytl.results.final_figures import FinalFigures
 from raytl.train.loop import Run
 from raytl.train.losses import evaluation_sums, log_probabilities
 from raytl.train.metrics import Counts, auc, predicted_classes, predictions_from_logits
-
-
-@dataclass(frozen=True)
-class FinalFigures:
-    """Figures of one final model on all N test pictures.
-
-    `probabilities`: (N, C) float32 in the order of `paths`; `labels`, `predicted`: N class indices. `auc` is None but
-    for two classes that both occur.
-    """
-
-    accuracy: float
-    macro_f1: float
-    loss: float
-    auc: float | None
-    correct: int
-    images_per_second: float
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    predicted: tuple[int, ...]
-    probabilities: np.ndarray
 
 
 def read_test_set(run: Run) -> FinalFigures:
