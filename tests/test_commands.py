@@ -160,12 +160,11 @@ def test_a_sample_is_written_once(tmp_path: Path, capsys: Captured, monkeypatch:
 
 
 def test_the_doctor_says_what_there_is(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    free: Callable[[int], object] = lambda size: lambda _path: SimpleNamespace(free=size)  # noqa: E731
-    monkeypatch.setattr(commands.shutil, "disk_usage", free(50_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=50_000_000_000))
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert torch.__version__.partition("+")[0] in said and "processors: " in said and "50.0 GB here" in said
-    monkeypatch.setattr(commands.shutil, "disk_usage", free(1_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_000_000_000))
     assert main(["doctor"]) == 3
     assert "free disk is 1.0 GB; a study needs about 5 GB" in capsys.readouterr().err
 

@@ -11,9 +11,10 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from raytl.data.store import FitData, PictureSet
+from raytl.results.final_figures import FinalFigures
 from raytl.train.checkpoint import load_snapshot, save_snapshot
 from raytl.train.evaluate import Evaluator
-from raytl.train.final import FinalFigures, read_test_set
+from raytl.train.final import read_test_set
 from raytl.train.loop import Run
 from tests.tiny import start, tiny_data, tiny_recipe
 

@@ -140,10 +140,8 @@ def test_a_study_file_must_be_there(tmp_path: Path, name: str) -> None:
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
-    words = (
-        "--study no.py --backbones resnet5O,resnet18 --trials many --epochs 0 --searcher optunna --time 0 --set lrr=1"
-    )
-    said = problems(*words.split(), "--set", "head=mlp")
+    words = "--study no.py --backbones resnet5O,resnet18 --trials many --epochs 0 --searcher optunna --time 0"
+    said = problems(*words.split(), "--set", "lrr=1", "--set", "head=mlp")
     starts = ["study file 'no.py'", "--trials many", "time '0'", "--set lrr=1", "search space: head='mlp'"]
     starts += ["searcher='optunna'", "epochs=0", "backbone 'resnet5O'"]
     assert len(said) == len(starts)

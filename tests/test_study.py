@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from raytl.errors import ConfigError
-from raytl.space import Choices, LogUniform
+from raytl.space import Choices, Domain, LogUniform, Value
 from raytl.study import Study, parse_seconds
 
 STUDY = Study(name="ants", data="ants", backbones=("resnet18", "tiny_vit"))
@@ -66,7 +66,12 @@ def test_a_seed_must_be_one_that_recipes_take() -> None:
 
 
 def test_a_study_is_json() -> None:
-    settings = {"lr": LogUniform(1e-5, 1e-2), "batch_size": Choices((16, 32)), "head": "mlp:8", "clip_norm": None}
+    settings: dict[str, Domain | Value] = {
+        "lr": LogUniform(1e-5, 1e-2),
+        "batch_size": Choices((16, 32)),
+        "head": "mlp:8",
+        "clip_norm": None,
+    }
     values = json.loads(json.dumps(replace(STUDY, settings=settings, time_limit_seconds=60).values()))
     assert values["settings"] == {"lr": "1e-05..0.01", "batch_size": "16|32", "head": "mlp:8", "clip_norm": None}
     assert values["backbones"] == ["resnet18", "tiny_vit"]
