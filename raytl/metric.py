@@ -22,6 +22,15 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What one look at the validation pictures gave, under the names of the tables' columns."""
+
+    val_accuracy: float
+    val_macro_f1: float
+    val_loss: float
+
+
+@dataclass(frozen=True)
 class Metric:
     """A validation figure by its column name, and whether more is better."""
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from raytl.errors import StorageError
+from raytl.metric import Figures
 from raytl.results.folder import write_atomically
 from raytl.train.checkpoint import COMMIT, Snapshot, load_snapshot, save_snapshot
 from tests.faults import Killed, largest_file
@@ -21,7 +22,7 @@ def snapshot_of(epoch: int, best_epoch: int) -> Snapshot:
     return Snapshot(
         epoch=epoch,
         best_epoch=best_epoch,
-        best_value=0.5,
+        best_figures=Figures(0.5, 0.4, 1.0),
         tensors={"model/a": torch.full((2, 3), float(epoch)), "optimizer/0/step": torch.tensor(float(epoch))},
         best={"a": torch.full((2, 3), float(best_epoch))},
         schedule={"level": 0.25, "best": None},

@@ -16,7 +16,7 @@ from torch.nn import functional
 from raytl.data.store import FitData, PictureSet
 from raytl.data.views import train_batch
 from raytl.errors import ConfigError, MachineError
-from raytl.metric import METRICS
+from raytl.metric import METRICS, Figures
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.train.guards import Diverged, SharedModelError
@@ -218,7 +218,7 @@ def test_weights_that_break_in_the_last_step_are_no_score(data: FitData) -> None
         list(run.epochs())
 
 
-def test_the_first_epoch_with_the_best_metric_is_kept(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_of_equally_good_epochs_is_kept(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(tiny_recipe(epochs=4, freeze_depth=3, unfreeze_epoch=3), data)
     right = iter((4, 7, 7, 6))
     monkeypatch.setattr(type(run.evaluator), "counts", lambda *_: counted(next(right)))
@@ -236,10 +236,11 @@ def test_the_first_epoch_with_the_best_metric_is_kept(data: FitData, monkeypatch
 def test_the_studys_metric_decides_which_epoch_is_best(name: str, data: FitData) -> None:
     run = start(tiny_recipe(epochs=6, lr=0.3, schedule="constant"), data, metric=METRICS[name])
     rows = list(run.epochs())
-    values = [getattr(row, name) * (1 if METRICS[name].maximize else -1) for row in rows]
-    assert run.best.epoch == 1 + int(np.argmax(values))
-    assert run.best.value == getattr(rows[run.best.epoch - 1], name)
-    flags = [value > max(values[:index], default=-math.inf) for index, value in enumerate(values)]
+    values = [(getattr(row, name) * (1 if METRICS[name].maximize else -1), -row.val_loss) for row in rows]
+    best = rows[max(range(len(rows)), key=lambda index: (values[index], -index))]
+    assert run.best.epoch == best.epoch
+    assert run.best.figures == Figures(best.val_accuracy, best.val_macro_f1, best.val_loss)
+    flags = [value > max(values[:index], default=(-math.inf, -math.inf)) for index, value in enumerate(values)]
     assert [row.is_best for row in rows] == flags
 
 

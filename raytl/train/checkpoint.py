@@ -10,18 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from raytl.errors import StorageError
+from raytl.metric import Figures
 from raytl.results.folder import write_atomically
 
 COMMIT = "COMMIT.json"
 State = Mapping[str, float | None]
-_JSON_FIELDS = ("epoch", "best_epoch", "best_value", "schedule", "stopping")
+_JSON_FIELDS = ("epoch", "best_epoch", "schedule", "stopping")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Snapshot:
     """A run after a whole number of epochs.
 
     `tensors` hold what goes on changing (model, optimizer, average), `best` the model's trained tensors at
-    `best_epoch`, whose metric was `best_value`; `schedule` and `stopping` are the states of these two.
+    `best_epoch`, whose figures were `best_figures`; `schedule` and `stopping` are the states of these two.
     """
 
     epoch: int
     best_epoch: int
-    best_value: float | None
+    best_figures: Figures | None
     tensors: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     schedule: State
@@ -48,6 +49,7 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> str:
         StorageError: where the folder cannot be written; what was committed before stays in force.
     """
     state = {name: getattr(snapshot, name) for name in _JSON_FIELDS}
+    state["best_figures"] = asdict(snapshot.best_figures) if snapshot.best_figures else None
     names = _names(snapshot.epoch, snapshot.best_epoch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,13 @@ def load_snapshot(folder: Path) -> Snapshot | None:
         )
     state = json.loads(next((folder / name).read_text() for name in files if name.startswith("state-")))
     names = _names(state["epoch"], state["best_epoch"])
-    return Snapshot(tensors=load_file(folder / names.last), best=load_file(folder / names.best), **state)
+    figures = state.pop("best_figures")
+    return Snapshot(
+        tensors=load_file(folder / names.last),
+        best=load_file(folder / names.best),
+        best_figures=Figures(**figures) if figures else None,
+        **state,
+    )
 
 
 @dataclass(frozen=True)
