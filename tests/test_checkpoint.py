@@ -91,6 +91,13 @@ def test_the_best_tensors_are_written_once(tmp_path: Path) -> None:
     assert_same(load_snapshot(tmp_path), snapshot_of(2, 1))
 
 
+def test_a_run_begun_again_does_not_keep_the_best_of_the_run_before(tmp_path: Path) -> None:
+    save_snapshot(tmp_path, snapshot_of(3, 1))
+    again = Snapshot(**{**vars(snapshot_of(1, 1)), "best": {"a": torch.full((2, 3), 7.0)}})
+    save_snapshot(tmp_path, again)
+    assert_same(load_snapshot(tmp_path), again)
+
+
 def flip(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 

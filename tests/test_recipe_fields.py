@@ -10,9 +10,11 @@ import pytest
 from raytl.data.album import open_album
 from raytl.data.store import FitData
 from raytl.on_ray.job import Job, Workplace
+from raytl.on_ray.work import work
 from raytl.recipe import FIELD_NAMES, Recipe
+from raytl.train.world import World
 from tests.pictures import write_classes
-from tests.tiny import fitted, start, tiny_data, tiny_recipe
+from tests.tiny import fitted, tiny_data, tiny_recipe
 
 SEEN: set[str] = set()
 
@@ -41,11 +43,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 def test_every_field_of_a_recipe_is_read(workplace: Workplace) -> None:
     recipe = Watched(**(tiny_recipe(unfreeze_epoch=2, early_stop="patience:1,0.0").values()))  # type: ignore[arg-type]
     SEEN.clear()
-    run = start(recipe, workplace.data(Job("t", "search", "searcher", recipe)))
-    assert "unfreeze_lr_scale" not in SEEN, "nothing has been unfrozen yet"
-    assert "values" not in SEEN, "reading all fields at once would make this test say nothing"
-    list(run.epochs())
+    reports = work(Job("t", "search", "searcher", recipe), workplace, World())
+    next(reports)
+    assert set(FIELD_NAMES) - SEEN == {"unfreeze_lr_scale"}, "nothing has been unfrozen yet"
+    assert len(list(reports)) == 1
     assert set(FIELD_NAMES) - SEEN == set()
+    assert "values" not in SEEN, "reading all fields at once would make this test say nothing"
 
 
 # For each field: values that both runs share, and the two values that must lead to different runs.
@@ -99,10 +102,13 @@ def test_a_field_changes_the_run(field: str, data: FitData, tmp_path: Path) -> N
     assert first != second
 
 
-def test_eval_resize_is_the_size_of_the_stored_pictures(workplace: Workplace) -> None:
-    for resize in (16, 24):
-        pictures = workplace.data(Job("t", "search", "searcher", tiny_recipe(eval_resize=resize))).train
-        assert min(pictures.picture(0).shape[:2]) == resize
+def test_eval_resize_changes_the_pictures_of_a_run(workplace: Workplace) -> None:
+    losses = []
+    for resize in (16, 24, 24):
+        job = Job(f"{resize}", "search", "searcher", tiny_recipe(eval_resize=resize))
+        losses.append([report.row.val_loss for report in work(job, workplace, World()) if report.row])
+    assert losses[0] != losses[1] == losses[2]
+    assert {path.name.split("-")[1] for path in workplace.cache.iterdir()} >= {"16", "24"}
 
 
 def test_all_fields_are_tried() -> None:

@@ -14,7 +14,7 @@ from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
-from raytl.on_ray.searchers import Searcher, make_searcher
+from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
@@ -38,7 +38,7 @@ class BackboneProposals:
         study = plan.study
         self._part, self._metric = part, metric
         self._fingerprint = plan.album.fingerprint
-        self._searcher: Searcher = make_searcher(study.searcher, part.space, study.seed)
+        self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
         self._first = deque([("default", part.default), ("probe", part.probe)])
         self._again = deque(
             Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])

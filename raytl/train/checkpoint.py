@@ -53,7 +53,7 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> str:
     names = _names(snapshot.epoch, snapshot.best_epoch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _committed(folder)
+        known = _committed(folder) if snapshot.best_epoch < snapshot.epoch else {}  # begun again: not an earlier best
         files = {
             names.last: _write(folder / names.last, save(_plain(snapshot.tensors))),
             names.state: _write(folder / names.state, json.dumps(state).encode()),
