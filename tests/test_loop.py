@@ -232,6 +232,14 @@ def test_the_first_of_equally_good_epochs_is_kept(data: FitData, monkeypatch: py
     assert all(torch.equal(value, kept[2][name]) for name, value in best.state_dict().items())
 
 
+def test_of_tied_epochs_the_one_with_the_lowest_loss_is_best(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(tiny_recipe(epochs=5), data)
+    seen = iter(((4, 0.1), (7, 1.0), (7, 0.5), (7, 0.5), (6, 0.1)))
+    monkeypatch.setattr(type(run.evaluator), "counts", lambda *_: counted(*next(seen)))
+    assert [row.is_best for row in run.epochs()] == [True, True, True, False, False]
+    assert run.best.epoch == 3
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_the_studys_metric_decides_which_epoch_is_best(name: str, data: FitData) -> None:
     run = start(tiny_recipe(epochs=6, lr=0.3, schedule="constant"), data, metric=METRICS[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 import ray
@@ -49,8 +50,8 @@ class Bridge:
         if report.row is not None:
             self._recorder.epoch(report.row)
 
-    def end(self, job: Job, error: BaseException | None = None) -> None:
-        """Records how a job ended; a second call for the same job does nothing."""
+    def end(self, job: Job, error: str | None = None) -> None:
+        """Records how a job ended, `error` being what its worker said; a second call for the same job does nothing."""
         if job.trial_id not in self._open:
             return
         self._open.remove(job.trial_id)
@@ -58,9 +59,9 @@ class Bridge:
         trial = self._recorder.end(job.trial_id, self._ending(report, error))
         self._on_end(trial, report)
 
-    def _ending(self, report: Report | None, error: BaseException | None) -> Ending:
+    def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:
-            return Ending("failed", _sentence(error) if error else "the worker ended without a report")
+            return Ending("failed", _sentence(error or "the worker ended without a report"))
         status, reason = report.ended, report.reason
         if error is not None:
             status, reason = "failed", _sentence(error)
@@ -100,10 +101,11 @@ class TuneEvents(Live, Callback):
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self._begun: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial got its actor."""
-        self._bridge.start(job_of(trial), trial.trial_id)
+        self._begin(trial)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """A report without an epoch, which Tune does not show to the scheduler."""
@@ -115,8 +117,14 @@ class TuneEvents(Live, Callback):
         self._bridge.end(job_of(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's worker raised or died."""
-        self._bridge.end(job_of(trial), trial.get_error() or RuntimeError("the worker died"))
+        """A trial's worker raised or died, perhaps before it had begun."""
+        self._begin(trial)
+        self._bridge.end(job_of(trial), trial.get_error() or "the worker died")
+
+    def _begin(self, trial: Any) -> None:
+        if trial.trial_id not in self._begun:
+            self._begun.add(trial.trial_id)
+            self._bridge.start(job_of(trial), trial.trial_id)
 
 
 class StudyScheduler(Live, BackboneSchedulers):
@@ -144,15 +152,11 @@ class StudyScheduler(Live, BackboneSchedulers):
 
     def replay(self, recorder: Recorder) -> None:
         """Takes up the search epochs that an earlier run recorded, in the order in which it did."""
-        rows = [
-            (row, trial)
-            for name, trial in recorder.trials.items()
-            if trial.stage == STAGE
-            for row in recorder.epochs[name]
-        ]
-        for row, trial in sorted(rows, key=lambda pair: pair[0].ended_at):
-            value = getattr(row, recorder.metric.name)
-            self.decide(trial.backbone, trial.trial_id, row.epoch, value if recorder.metric.maximize else -value)
+        for row in recorder.earlier_epochs:
+            trial = recorder.trials[row.trial_id]
+            if trial.stage == STAGE:
+                value = getattr(row, recorder.metric.name)
+                self.decide(trial.backbone, trial.trial_id, row.epoch, value if recorder.metric.maximize else -value)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""
@@ -168,8 +172,8 @@ class StudyScheduler(Live, BackboneSchedulers):
         return TrialScheduler.CONTINUE
 
 
-def _sentence(error: BaseException) -> str:
-    """The last line that says something, without the traceback of the worker."""
-    cause = getattr(error, "cause", None)
-    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
-    return f"{type(cause or error).__name__}: {lines[-1]}" if lines else type(error).__name__
+def _sentence(error: str) -> str:
+    """What the text of an error says below the worker's traceback, whose lines are indented, in one line."""
+    lines = [line for line in error.splitlines() if line.strip() and not line.startswith("Failure # ")]
+    said = list(takewhile(lambda line: not line[0].isspace(), reversed(lines)))
+    return "; ".join(reversed(said)) or (lines[-1].strip() if lines else "the worker died")

@@ -30,16 +30,22 @@ STAGE = "confirm"
 def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
     """What is to be confirmed: each backbone's best recipe and its linear probe, per seed and split.
 
-    Jobs whose test figures are recorded already are left out: the test set is read once.
+    Jobs whose test figures are recorded already are left out: the test set is read once. Those that an earlier run of
+    the study began go on from their checkpoints.
     """
     jobs = [
-        Job(trial_id(recipe, plan.albums[split].fingerprint, STAGE), STAGE, role, recipe, split)
-        for split in range(len(plan.albums))
+        _job(recorder, role, chosen.with_seed(plan.study.seed + index), split, album.fingerprint)
+        for split, album in enumerate(plan.albums)
         for part in plan.backbones
         for role, chosen in _candidates(plan, recorder, part.backbone)
-        for recipe in (chosen.with_seed(plan.study.seed + index) for index in range(plan.study.confirm_seeds))
+        for index in range(plan.study.confirm_seeds)
     ]
     return [job for job in jobs if job.trial_id not in recorder.confirmed_ids]
+
+
+def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint: str) -> Job:
+    name = trial_id(recipe, fingerprint, STAGE)
+    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(recorder.epochs.get(name, ())))
 
 
 def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots) -> None:
@@ -90,7 +96,7 @@ class GroupEvents(Live, Callback):
         """The group died: what it had not finished has failed."""
         for job in trial.config["jobs"]:
             self._begin(job, trial)
-            self._bridge.end(job, trial.get_error() or RuntimeError("the group of workers died"))
+            self._bridge.end(job, trial.get_error() or "the group of workers died")
 
     def _begin(self, job: Job, trial: Any) -> None:
         if job.trial_id not in self._begun:

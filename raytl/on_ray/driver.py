@@ -23,7 +23,7 @@ from raytl.on_ray.plan import (
     open_albums,
     stored_bytes,
 )
-from raytl.on_ray.provenance import write_provenance
+from raytl.on_ray.provenance import known_precisions, write_provenance
 from raytl.on_ray.search import search
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder, Watcher
@@ -65,7 +65,7 @@ def run_study(study: Study, out: Path, say: Say, watcher: Watcher, dry_run: bool
     _say_data(albums[0], say)
     with joined(study.address) as resources:
         slots = divide(resources, study.workers_per_trial, study.trials * len(study.backbones))
-        plan = make_plan(study, albums, slots, cache)
+        plan = make_plan(study, albums, slots, cache, known_precisions(folder))
         _say_plan(plan, slots, say)
         if dry_run:
             return Outcome(folder, 0, 0)

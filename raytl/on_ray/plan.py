@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,12 +91,27 @@ def locate(data: str, cache: Path) -> Path:
         return Path(data).resolve()
     if data in sample_names():
         folder = cache / "samples" / data
-        return folder if folder.is_dir() else write_sample(data, folder)
+        return folder if folder.is_dir() else _write_whole(data, folder)
     samples = ", ".join(sample_names())
     raise DataError(
         f"data {data!r}: no such folder, table or sample{nearest(data, sample_names())}; "
         f"give a folder of class folders, a CSV or Parquet file of path and label, or one of {samples}"
     )
+
+
+def _write_whole(sample: str, folder: Path) -> Path:
+    """Writes a sample so that, killed at any moment, `folder` holds all of it or does not exist."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        write_sample(sample, draft)
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster; its pictures are the same
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
 
 
 def check_names(study: Study) -> None:
@@ -119,8 +136,13 @@ def open_albums(study: Study, cache: Path) -> tuple[Album, ...]:
     return (album, *(album.resplit(index) for index in range(1, study.splits)))
 
 
-def make_plan(study: Study, albums: tuple[Album, ...], slots: Slots, cache: Path) -> Plan:
+def make_plan(
+    study: Study, albums: tuple[Album, ...], slots: Slots, cache: Path, measured: Mapping[str, str] | None = None
+) -> Plan:
     """Recipes and spaces for every backbone; all that cannot be used is reported together.
+
+    `measured` are number formats by backbone that an earlier run of the study has settled: another measurement may
+    come out differently, and would make other recipes of them.
 
     Raises:
         ConfigError, MachineError: naming each backbone, field or weights file.
@@ -129,11 +151,11 @@ def make_plan(study: Study, albums: tuple[Album, ...], slots: Slots, cache: Path
     problems: list[RaytlError] = []
     for backbone in study.backbones:
         try:
-            parts.append(_plan_backbone(study, backbone, albums[0], slots))
+            parts.append(_plan_backbone(study, backbone, albums[0], slots, (measured or {}).get(backbone)))
         except RaytlError as error:
             problems.append(error)
     if problems:
-        raise type(problems[0])(*(line for problem in problems for line in problem.problems))
+        raise type(problems[0])(*dict.fromkeys(line for problem in problems for line in problem.problems))
     return Plan(study, albums, tuple(parts), cache)
 
 
@@ -150,13 +172,13 @@ def stored_bytes(plan: Plan) -> int:
     return sum(store_bytes(plan.album, resize) for resize in {part.default.eval_resize for part in plan.backbones})
 
 
-def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots) -> BackbonePlan:
+def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, measured: str | None) -> BackbonePlan:
     fixed, domains = _sorted_out(study.settings)
     start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
     default = make_recipe(start, fixed)
     class_counts = [counts["train"] for counts in album.counts().values()]
     facts = facts_of(default, len(album.classes))
-    default = replace(default, precision=_precision(default, len(album.classes), slots))
+    default = replace(default, precision=measured or _precision(default, len(album.classes), slots))
     probe = make_recipe(probe_recipe(default, len(facts.stage_names)), _kept_by_probe(fixed))
     space = default_space(backbone, len(facts.stage_names), class_counts, study.weights)
     space = space.with_domains(domains).without(*fixed)

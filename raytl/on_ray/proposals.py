@@ -49,10 +49,10 @@ class BackboneProposals:
         self._seen = {row.trial_id for row in known}
         self._suggested = sum(row.origin == SEARCHER for row in known)
         for row in known:
-            if _ended(row):
-                self.tell(row)
-            else:
+            if not _ended(row):
                 self._searcher.pend(self._point(row.recipe))
+        for row in sorted(filter(_ended, known), key=lambda row: row.ended_at or row.started_at):
+            self.tell(row)
 
     def next(self) -> Job | None:
         """The next recipe to train, or None where trials or space are used up."""

@@ -51,6 +51,15 @@ def write_provenance(plan: Plan, folder: StudyFolder, resources: Resources) -> N
     )
 
 
+def known_precisions(folder: StudyFolder) -> dict[str, str]:
+    """The number format of each backbone in an earlier run of the study; empty where there was none."""
+    if not folder.study_json.exists():
+        return {}
+    backbones = folder.read_study().get("backbones")
+    known = backbones.items() if isinstance(backbones, dict) else ()
+    return {name: values["default"]["precision"] for name, values in known}
+
+
 def _check_same(folder: StudyFolder, spec: dict[str, object], fingerprint: str) -> None:
     known = folder.read_study()
     before = known.get("spec")

@@ -16,12 +16,15 @@ from raytl.on_ray.ddp import Decisions, Group, group_resources, train_group
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Report, Workplace
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import Proposals
+from raytl.on_ray.proposals import STAGE, Proposals
 from raytl.on_ray.schedulers import make_scheduler
 from raytl.on_ray.trial import WarmTrial
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
+
+RUNG_SHARE = 9  # measured on recorded curves: a first comparison after a ninth of the epochs loses least for its work
+RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
 
 
 def search(
@@ -59,16 +62,15 @@ def search(
     shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
 
 
-RUNG_SHARE = 9  # measured on recorded curves: a first comparison after a ninth of the epochs loses least for its work
-RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
-
-
 class Keeper:
     """Removes checkpoints of search trials that are over, but for the best one of each backbone."""
 
     def __init__(self, checkpoints: Path, recorder: Recorder) -> None:
         self._checkpoints, self._recorder = checkpoints, recorder
         self._best: dict[str, TrialRow] = {}
+        for trial in recorder.trials.values():  # of an earlier run of the study
+            if trial.stage == STAGE and trial.status != "running":
+                self.ended(trial)
 
     def ended(self, trial: TrialRow) -> None:
         """Keeps the better of a trial and its backbone's best so far."""
@@ -76,8 +78,12 @@ class Keeper:
         usable = trial.status in ("completed", "stopped")
         if usable and (best is None or self._recorder.metric.key(trial) < self._recorder.metric.key(best)):
             self._best[trial.backbone] = trial
-            trial, best = best or trial, trial
-        if best is None or trial.trial_id != best.trial_id:
+            self._remove(best)
+        else:
+            self._remove(trial)
+
+    def _remove(self, trial: TrialRow | None) -> None:
+        if trial is not None:
             shutil.rmtree(self._checkpoints / trial.trial_id, ignore_errors=True)
 
 

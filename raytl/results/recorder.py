@@ -58,7 +58,8 @@ class Recorder:
         self.metric = metric
         self.trials: dict[str, TrialRow] = {row.trial_id: row for row in trial_rows(known.trials)}
         self.epochs: dict[str, list[EpochRow]] = {name: [] for name in self.trials}
-        for row in epoch_rows(known.epochs):
+        self.earlier_epochs = tuple(epoch_rows(known.epochs))  # in the order of their commits
+        for row in self.earlier_epochs:
             self.epochs.setdefault(row.trial_id, []).append(row)
         self.confirmed_ids = set(known.confirmed["trial_id"].to_pylist())
         self._watchers = tuple(watchers)

@@ -1,0 +1,208 @@
+"""Recipes are proposed in turn, none twice, and a study that goes on proposes what it would have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher as TuneSearcher
+
+from raytl.data.album import Album
+from raytl.on_ray.bridge import Bridge
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Job
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.proposals import STAGE, Handout, Proposals, configuration, job_of
+from raytl.recipe import trial_id
+from raytl.results.recorder import Recorder
+from raytl.results.schemas import TrialRow
+from raytl.space import Choices, Domain, Values
+from tests.plans import STAGES, TuneTrial, make_album, make_plan, make_recorder, make_report
+
+FINISHED = TuneSearcher.FINISHED
+SMALL: dict[str, Domain] = {"lr": Choices((0.003, 0.001)), "freeze_depth": Choices((0, STAGES))}
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"))
+
+
+class Search:
+    """A search without Tune: jobs are begun, given epochs and ended by hand; a new one goes on from the folder."""
+
+    def __init__(self, album: Album, root: Path, deadline: Deadline | None = None, **values: Any) -> None:
+        self.plan: Plan = make_plan((album,), root, **values)
+        self.recorder: Recorder = make_recorder(root / "study", self.plan.study.metric)
+        self.told: list[TrialRow] = []
+        self.proposals = Proposals(self.plan, self.recorder, deadline or Deadline(None))
+        self.bridge = Bridge(self.plan, self.recorder, 1, Deadline(None), lambda trial, _: self._tell(trial))
+
+    def _tell(self, trial: TrialRow) -> None:
+        self.told.append(trial)
+        self.proposals.tell(trial)
+
+    def next(self) -> Job | None:
+        """The next job, begun."""
+        config = self.proposals.suggest("ignored")
+        if config == FINISHED:
+            return None
+        job = job_of(TuneTrial(config))
+        self.bridge.start(job, "tune")
+        return job
+
+    def train(self, job: Job, epochs: int) -> None:
+        """Some epochs of a job; how good they are follows from the recipe."""
+        for epoch in range(job.recorded_epochs + 1, job.recorded_epochs + epochs + 1):
+            score = 0.9 - 20 * abs(job.recipe.lr - 0.01) / (epoch + 20)
+            self.bridge.take(make_report(job, epoch, score))
+
+    def end(self, job: Job, error: str | None = None) -> None:
+        self.bridge.end(job, error)
+
+    def run(self, most: int = 100) -> list[Job]:
+        """Jobs one after another, each whole."""
+        jobs: list[Job] = []
+        while len(jobs) < most and (job := self.next()) is not None:
+            self.train(job, 2)
+            self.end(job)
+            jobs.append(job)
+        return jobs
+
+
+def observed(search: Search, backbone: str) -> list[tuple[Values, float | None]]:
+    searcher = search.proposals._children[backbone]._searcher
+    return [(each.values, each.score) for each in searcher.seen]  # type: ignore[attr-defined]
+
+
+def test_default_and_probe_come_first_and_backbones_take_turns(album: Album, tmp_path: Path) -> None:
+    search = Search(album, tmp_path)
+    jobs = search.run()
+    roles = [(job.recipe.backbone, job.role) for job in jobs]
+    in_turn = ["plain_cnn", "tiny_resnet"]
+    assert roles == [(name, role) for role in ("default", "probe", "searcher", "searcher") for name in in_turn]
+    parts = {part.backbone: part for part in search.plan.backbones}
+    assert [job.recipe for job in jobs[:4]] == [
+        *(parts[name].default for name in in_turn),
+        *(parts[name].probe for name in in_turn),
+    ]
+    for job in jobs:
+        assert job.trial_id == trial_id(job.recipe, album.fingerprint, STAGE) and job.stage == STAGE
+        assert parts[job.recipe.backbone].space.contains(job.recipe.values()) and not job.reads_test_set
+    assert search.next() is None
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna", "grid"])
+def test_no_recipe_comes_twice_and_a_used_up_space_ends_the_search(
+    album: Album, tmp_path: Path, searcher: str
+) -> None:
+    jobs = Search(album, tmp_path, domains=SMALL, trials=50, searcher=searcher).run()
+    assert len({job.trial_id for job in jobs}) == len(jobs)
+    points = {(job.recipe.backbone, job.recipe.lr, job.recipe.freeze_depth) for job in jobs}
+    assert points == {(name, lr, d) for name in ("plain_cnn", "tiny_resnet") for lr in (0.003, 0.001) for d in (0, 3)}
+
+
+def test_one_trial_per_backbone_is_the_default(album: Album, tmp_path: Path) -> None:
+    assert [job.role for job in Search(album, tmp_path, trials=1).run()] == ["default", "default"]
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("val_accuracy", 1), ("val_loss", -1)])
+def test_the_searcher_is_told_scores_and_failures_as_failures(
+    album: Album, tmp_path: Path, metric: str, sign: int
+) -> None:
+    search = Search(album, tmp_path, metric=metric, backbones=("plain_cnn",))
+    jobs = [search.next() for _ in range(3)]
+    assert None not in jobs
+    stopped, failed, diverged = (job for job in jobs if job is not None)
+    search.train(stopped, 2)
+    search.end(stopped)
+    search.train(failed, 1)
+    search.end(failed, "ValueError: boom")
+    search.bridge.take(make_report(diverged, 1))
+    search.bridge.take(replace(make_report(diverged, 2), row=None, ended="diverged", reason="loss=nan"))
+    search.end(diverged)
+    assert [trial.status for trial in search.told] == ["stopped", "failed", "diverged"]
+    value = getattr(search.told[0], metric)
+    scores = [score for _, score in observed(search, "plain_cnn")]
+    assert scores == [sign * value, None, None] and value is not None
+
+
+def test_values_that_do_not_go_together_are_passed_over_and_not_counted(album: Album, tmp_path: Path) -> None:
+    domains: dict[str, Domain] = {"image_size": Choices((16, 32)), "eval_resize": Choices((20, 40))}
+    search = Search(album, tmp_path, domains=domains, backbones=("plain_cnn",), trials=9)
+    sizes = [(job.recipe.image_size, job.recipe.eval_resize) for job in search.run() if job.role == "searcher"]
+    assert sorted(sizes) == [(16, 40), (32, 40)]
+    refused: Values = {"image_size": 32, "eval_resize": 20}
+    assert (refused, None) in observed(search, "plain_cnn")
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna", "hyperopt", "grid"])
+@pytest.mark.parametrize("done", [1, 3, 6, 9])
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(
+    album: Album, tmp_path: Path, searcher: str, done: int
+) -> None:
+    values = {"trials": 6, "searcher": searcher}
+    whole = Search(album, tmp_path / "whole", **values).run()
+    first = Search(album, tmp_path / "parts", **values).run(done)
+    again = Search(album, tmp_path / "parts", **values)
+    rest = again.run()
+    own = {job.trial_id: job.recipe for job in whole}
+    assert len(whole) == 12 and len(first) == done
+    assert {job.trial_id: job.recipe for job in (*first, *rest)} == own
+    assert Counter(job.recipe.backbone for job in (*first, *rest)) == {"plain_cnn": 6, "tiny_resnet": 6}
+
+
+def test_ended_trials_are_told_in_the_order_in_which_they_ended(album: Album, tmp_path: Path) -> None:
+    search = Search(album, tmp_path, backbones=("plain_cnn",))
+    jobs = [job for job in (search.next() for _ in range(3)) if job is not None]
+    for job in (jobs[2], jobs[0], jobs[1]):
+        search.train(job, 1)
+        search.end(job)
+    told = observed(search, "plain_cnn")
+    assert [values["lr"] for values, _ in told] == [jobs[index].recipe.lr for index in (2, 0, 1)]
+    again = Search(album, tmp_path, backbones=("plain_cnn",))
+    assert observed(again, "plain_cnn") == told
+    assert {job.trial_id for job in again.run()}.isdisjoint(job.trial_id for job in jobs)
+
+
+def test_a_running_trial_comes_first_under_its_own_name(album: Album, tmp_path: Path) -> None:
+    search = Search(album, tmp_path)
+    jobs = [job for job in (search.next() for _ in range(5)) if job is not None]
+    for job, epochs in zip(jobs, (2, 1, 3, 0, 2), strict=True):
+        search.train(job, epochs)
+    for job in jobs[:2]:
+        search.end(job)
+    again = Search(album, tmp_path)
+    resumed = [job for job in (again.next() for _ in range(3)) if job is not None]
+    assert {job.trial_id: job.recorded_epochs for job in resumed} == {
+        jobs[2].trial_id: 3,
+        jobs[3].trial_id: 0,
+        jobs[4].trial_id: 2,
+    }
+    assert [replace(job, recorded_epochs=0) for job in resumed if job.trial_id == jobs[4].trial_id] == [jobs[4]]
+    later = again.run()
+    known = {job.trial_id for job in jobs}
+    assert known.isdisjoint(job.trial_id for job in later)
+    assert Counter(job.recipe.backbone for job in (*jobs, *later)) == {"plain_cnn": 4, "tiny_resnet": 4}
+
+
+def test_final_models_are_no_trials_of_the_search(album: Album, tmp_path: Path) -> None:
+    search = Search(album, tmp_path)
+    job = search.run(1)[0]
+    final = Job("final", "confirm", "best", job.recipe)
+    search.bridge.start(final, "tune")
+    assert len(Search(album, tmp_path).run()) == 7
+
+
+def test_a_deadline_ends_the_search(album: Album, tmp_path: Path) -> None:
+    assert Search(album, tmp_path, Deadline(0.0)).run() == []
+
+
+def test_configurations_settled_beforehand_are_handed_out_in_order(album: Album, tmp_path: Path) -> None:
+    job = Job("t", STAGE, "default", make_plan((album,), tmp_path).backbones[0].default)
+    assert configuration(job) == {"job": job, "jobs": (job,), "name": "t"}
+    handout = Handout(iter([{"name": "a"}, {"name": "b"}]))
+    assert [handout.suggest("x") for _ in range(3)] == [{"name": "a"}, {"name": "b"}, FINISHED]
