@@ -40,7 +40,7 @@ def search(
 
     bridge = Bridge(plan, recorder, slots.workers, deadline, on_end)
     decisions = Decisions.remote() if slots.workers > 1 else None  # type: ignore[attr-defined]
-    scheduler = _scheduler(plan, bridge, decisions)
+    scheduler = make_study_scheduler(plan, bridge, decisions)
     scheduler.replay(recorder)
     run_tune(
         trainable(workplace, slots, folder, decisions),
@@ -104,7 +104,8 @@ def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> 
     Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
 
 
-def _scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:
+def make_study_scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:
+    """The study's scheduler; its first rung lies at a ninth of the longest run."""
     study = plan.study
     longest = max(part.default.epochs for part in plan.backbones)
     grace = max(1, longest // RUNG_SHARE)

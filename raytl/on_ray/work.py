@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +62,10 @@ def stop_together(stop: bool, world: World) -> bool:
 def _resumable(job: Job, folder: Path) -> Snapshot | None:
     """The checkpoint, if it is that of the last recorded epoch: a later one would leave a gap in the record."""
     snapshot = load_snapshot(folder) if job.recorded_epochs else None
-    return snapshot if snapshot is not None and snapshot.epoch == job.recorded_epochs else None
+    if snapshot is not None and snapshot.epoch == job.recorded_epochs:
+        return snapshot
+    shutil.rmtree(folder, ignore_errors=True)  # the run begins anew; its files must not pass for the old run's
+    return None
 
 
 def _report(job: Job, run: Run, row: EpochRow | None) -> Report:

@@ -54,6 +54,8 @@ def depth_text(model: FinalModel) -> str:
     if model.freeze_depth == model.stage_count:
         return f"all {model.stage_count} stages frozen"
     whole = f" of {model.stage_count}" if model.stage_count else ""
+    if model.freeze_depth == 1 and not whole:
+        return "the first stage frozen"
     return f"the first {model.freeze_depth}{whole} stages frozen"
 
 

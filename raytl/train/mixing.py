@@ -15,8 +15,8 @@ def mix(
     """Blends each picture of a batch with another of the same batch.
 
     `mixup` and `cutmix` are the parameters of their Beta distributions, 0 for never; where both are given each
-    batch takes one of them with equal chance. With both 0 nothing is drawn and the arguments are returned. The kind
-    and the share are drawn before the partners, so workers with generators of one seed agree on them.
+    batch takes one of them with equal chance. With both 0 nothing is drawn and the arguments are returned. Each
+    worker draws its own.
     x: (B, C, H, W) float; targets: (B, K) soft labels. The arguments are not written to.
 
     Source: Zhang et al. 2018 (mixup), Yun et al. 2019 (CutMix).

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import cos, inf, pi
 
-from raytl.errors import ConfigError
 from raytl.recipe import Recipe
 
 ONECYCLE_RISE = 0.3  # this and the next two: torch's defaults for OneCycleLR
@@ -106,8 +105,6 @@ def _shape(recipe: Recipe, total: int, warmup: int) -> Shape:
     name, arguments = recipe.parsed_schedule.name, recipe.parsed_schedule.arguments
     if name == "step":
         every, reduction = arguments
-        if every < 1:
-            raise ConfigError(f"schedule={recipe.schedule!r}: {every:g} epochs between steps; it must be at least 1")
         return lambda epoch, now: reduction ** ((epoch - 1) // every)
     if name == "cosine":
         return lambda epoch, now: _ease(1.0, 0.0, (now - warmup) / max(1, total - warmup))

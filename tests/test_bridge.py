@@ -1,0 +1,305 @@
+"""Every result is in the ledger before anything is decided on it, and a replay decides as the search did."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+from ray.exceptions import RayTaskError
+from ray.tune.schedulers import TrialScheduler
+
+from raytl.data.album import Album
+from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Job, Report
+from raytl.on_ray.proposals import STAGE, configuration
+from raytl.on_ray.results import REPORT, as_result
+from raytl.on_ray.schedulers import make_scheduler
+from raytl.recipe import recipe_hash
+from raytl.results.ledger import read
+from raytl.results.recorder import Recorder
+from raytl.results.schemas import TrialRow
+from tests.plans import FACTS, Posted, TuneTrial, deliver, make_album, make_plan, make_recorder, make_report
+from tests.rows import START
+
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+EPOCHS = 9
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"))
+
+
+class Driver:
+    """The driver's side of a search, without Tune. Every object is made anew for a study that goes on."""
+
+    def __init__(
+        self, album: Album, root: Path, seconds: float | None = None, decisions: Posted | None = None, name: str = "asha"
+    ) -> None:
+        self.plan = make_plan((album,), root)
+        self.recorder: Recorder = make_recorder(root / "study")
+        self.ended: list[tuple[TrialRow, Report | None]] = []
+        self.bridge = Bridge(
+            self.plan, self.recorder, 1, Deadline(seconds), lambda trial, report: self.ended.append((trial, report))
+        )
+        self.events = TuneEvents(self.bridge)
+        make_child = partial(make_scheduler, name, EPOCHS)
+        self.scheduler = StudyScheduler(make_child, self.bridge, per_backbone=True, decisions=decisions)
+
+    def job(self, name: str, backbone: str = "plain_cnn") -> Job:
+        return Job(name, STAGE, "searcher", replace(self.plan.of(backbone).default, lr=0.002))
+
+    def begin(self, job: Job, tune_trial_id: str = "") -> TuneTrial:
+        trial = TuneTrial(configuration(job), tune_trial_id or f"tune-{job.trial_id}")
+        self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+        self.events.on_trial_start(0, [], trial)
+        return trial
+
+    def finish(self, trial: TuneTrial, report: Report | None = None) -> TrialRow:
+        """As Tune does it: a last result that says `done` goes to the callbacks, then to the scheduler."""
+        if report is not None:
+            result = as_result(report, "val_accuracy")
+            self.events.on_trial_result(0, [], trial, result)
+            self.scheduler.on_trial_complete(None, trial, result)  # type: ignore[arg-type]
+        self.events.on_trial_complete(0, [], trial)
+        return self.ended[-1][0]
+
+    def fail(self, trial: TuneTrial, error: str | None) -> TrialRow:
+        trial.error = error
+        self.scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+        self.events.on_trial_error(0, [], trial)
+        return self.ended[-1][0]
+
+
+def test_a_trial_is_recorded_from_its_start(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    driver.begin(job, "tune7")
+    row = driver.recorder.trials["t"]
+    part = driver.plan.of("plain_cnn")
+    assert (row.status, row.tune_trial_id, row.stage, row.origin) == ("running", "tune7", "search", "searcher")
+    assert row.recipe == job.recipe and row.recipe_hash == recipe_hash(job.recipe, album.fingerprint)
+    assert (row.study, row.worker_count, row.split) == ("made-up", 1, 0)
+    assert (row.freeze_depth, row.frozen_fraction, row.trainable_parameters) == (0, 0.0, 100)
+    frozen = replace(job, trial_id="u", recipe=part.probe)
+    driver.begin(frozen)
+    row = driver.recorder.trials["u"]
+    assert (row.freeze_depth, row.frozen_fraction, row.trainable_parameters, row.parameters) == (3, 0.9, 10, 100)
+    assert read(tmp_path / "study" / "ledger", "trials")["trial_id"].to_pylist() == ["t", "u"]
+
+
+def test_a_result_is_in_the_ledger_before_the_scheduler_decides(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(album, tmp_path)
+    seen: list[list[int]] = []
+    decide = StudyScheduler.decide
+
+    def spy(self: StudyScheduler, backbone: str, name: str, epoch: int, score: float) -> str:
+        seen.append(read(tmp_path / "study" / "ledger", "epochs")["epoch"].to_pylist())
+        return decide(self, backbone, name, epoch, score)
+
+    monkeypatch.setattr(StudyScheduler, "decide", spy)
+    job = driver.job("t")
+    deliver(driver.scheduler, driver.begin(job), [make_report(job, epoch) for epoch in (1, 2, 3)])
+    assert seen == [[1], [1, 2], [1, 2, 3]]
+
+
+def test_a_completed_trial_records_its_last_epoch_and_its_end_once(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    deliver(driver.scheduler, trial, [make_report(job, 1)])
+    last = make_report(job, 2, 0.75, ended="completed", facts=replace(FACTS, notes=("one thing", "another")))
+    row = driver.finish(trial, last)
+    assert (row.status, row.reason, row.val_accuracy, row.epochs_run) == ("completed", "one thing; another", 0.75, 2)
+    assert (row.node, row.precision_used, row.peak_memory_bytes) == ("node", "fp32", 1_000)
+    driver.finish(trial, last)
+    driver.bridge.end(job)
+    assert driver.ended == [(row, last)]
+    ledger = tmp_path / "study" / "ledger"
+    assert read(ledger, "trials")["status"].to_pylist() == ["running", "completed"]
+    assert read(ledger, "epochs")["epoch"].to_pylist() == [1, 2]
+
+
+def test_a_trial_stopped_by_the_scheduler(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    good, bad = driver.job("good"), driver.job("bad")
+    assert deliver(driver.scheduler, driver.begin(good), [make_report(good, 1, 0.9)]) == [CONTINUE]
+    trial = driver.begin(bad)
+    assert deliver(driver.scheduler, trial, [make_report(bad, 1, 0.1)]) == [STOP]
+    row = driver.finish(trial, None)
+    assert (row.status, row.reason) == ("stopped", "the scheduler preferred other trials after epoch 1")
+    assert row.val_accuracy == 0.1
+
+
+def test_a_trial_stopped_by_time(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path, seconds=0.0)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    assert deliver(driver.scheduler, trial, [make_report(job, 1, 0.9)]) == [STOP]
+    row = driver.finish(trial)
+    assert (row.status, row.reason, row.val_accuracy) == ("stopped", "the time was used up after epoch 1", 0.9)
+
+
+def test_a_diverged_trial_keeps_its_epochs_but_has_no_figure(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    deliver(driver.scheduler, trial, [make_report(job, 1)])
+    row = driver.finish(trial, replace(make_report(job, 2), row=None, ended="diverged", reason="loss=nan in epoch 2"))
+    assert (row.status, row.reason, row.epochs_run, row.val_accuracy) == ("diverged", "loss=nan in epoch 2", 1, None)
+
+
+def raised(error: Exception) -> str:
+    """The text of an error in a worker, as Tune writes it to a trial's error file."""
+    traceback = f"ray::WarmTrial.train() (pid=1, ip=127.0.0.1)\n  File 'x.py', line 3, in step\n    step()\n    ^^^^\n"
+    text = RayTaskError("train", f"{traceback}{type(error).__name__}: {error}\n", error)
+    return f"Failure # 1 (occurred at 2026-11-20_12-00-00)\n{text}\n"
+
+
+DIED = (
+    "The actor died unexpectedly before finishing this task.\n\tclass_name: WarmTrial\n\tpid: 7\n"
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (raised(ValueError("boom")), "ValueError: boom"),
+        (raised(ValueError("lr=0: too low\nhead=x: unknown")), "ValueError: lr=0: too low; head=x: unknown"),
+        (DIED, "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"),
+        ("  odd\n    odder\n", "odder"),
+        ("\n", "the worker died"),
+        (None, "the worker died"),
+    ],
+)
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_failed_trial_says_why_in_a_sentence(
+    album: Album, tmp_path: Path, error: str | None, reason: str, epochs: int
+) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    deliver(driver.scheduler, trial, [make_report(job, epoch) for epoch in range(1, epochs + 1)])
+    row = driver.fail(trial, error)
+    assert (row.status, row.reason, row.val_accuracy, row.epochs_run) == ("failed", reason, None, epochs)
+    driver.finish(trial)
+    assert len(driver.ended) == 1
+
+
+def test_a_trial_whose_worker_never_started_is_recorded_as_failed(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    trial = TuneTrial(configuration(driver.job("t")), status="PENDING")
+    row = driver.fail(trial, "TuneError: no room")
+    assert (row.trial_id, row.status, row.reason, row.epochs_run) == ("t", "failed", "TuneError: no room", 0)
+
+
+def test_a_worker_that_leaves_without_a_word_has_failed(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    row = driver.finish(driver.begin(driver.job("t")))
+    assert (row.status, row.reason) == ("failed", "the worker ended without a report")
+
+
+def test_a_group_is_told_to_go_on_and_the_answer_is_posted(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr(ray, "get", waited.append)
+    decisions = Posted()
+    driver = Driver(album, tmp_path, decisions=decisions)
+    good, bad = driver.job("good"), driver.job("bad")
+    assert deliver(driver.scheduler, driver.begin(good), [make_report(good, 1, 0.9)]) == [CONTINUE]
+    trial = driver.begin(bad)
+    assert deliver(driver.scheduler, trial, [make_report(bad, 1, 0.1)]) == [CONTINUE]
+    assert decisions.answers == [("good", 1, False), ("bad", 1, True)] and len(waited) == 2
+    diverged = replace(make_report(good, 2), row=None, ended="diverged", reason="loss=inf")
+    assert deliver(driver.scheduler, trial, [diverged]) == [CONTINUE]
+    assert len(decisions.answers) == 2
+    driver.bridge.deadline = Deadline(0.0)
+    deliver(driver.scheduler, trial, [make_report(good, 2, 0.95)])
+    assert decisions.answers[-1][2] is True
+
+
+Order = Sequence[tuple[str, int]]
+
+
+def play(driver: Driver, order: Order, scores: dict[tuple[str, int], float], skip: int = 0) -> list[tuple[str, int, str]]:
+    """Epochs in the given order, as far as the scheduler lets them come; those of the first `skip` are not delivered."""
+    answers: list[tuple[str, int, str]] = []
+    trials = {name: TuneTrial(configuration(driver.job(name, backbone_of(name))), name) for name, _ in order}
+    stopped: set[str] = {name for name, (_, answer) in driver.scheduler._last.items() if answer == STOP}
+    for name, epoch in order[skip:]:
+        if name in stopped:
+            continue
+        job = trials[name].config["job"]
+        if name not in driver.bridge._open:
+            driver.events.on_trial_start(0, [], trials[name])
+        # the clocks of the workers differ: the order of their times is not the order in which reports came
+        report = make_report(job, epoch, scores[name, epoch])
+        assert report.row is not None
+        clock = START + timedelta(seconds=random.Random(f"{name} {epoch}").uniform(0, 100))
+        report = replace(report, row=replace(report.row, ended_at=clock))
+        (answer,) = deliver(driver.scheduler, trials[name], [report])
+        answers.append((name, epoch, answer))
+        stopped |= {name} if answer == STOP else set()
+    return answers
+
+
+def backbone_of(name: str) -> str:
+    return "plain_cnn" if int(name[1:]) % 2 else "tiny_resnet"
+
+
+def made_up(seed: int, trials: int = 10) -> tuple[list[tuple[str, int]], dict[tuple[str, int], float]]:
+    """Curves of some trials, and an order in which their epochs come, each trial's own in order."""
+    rng = random.Random(seed)
+    names = [f"t{index}" for index in range(trials) for _ in range(EPOCHS)]
+    rng.shuffle(names)
+    order = [(name, names[: place + 1].count(name)) for place, name in enumerate(names)]
+    return order, {pair: rng.random() for pair in order}
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_replay_decides_as_an_uninterrupted_search(album: Album, tmp_path: Path, name: str, seed: int) -> None:
+    order, scores = made_up(seed)
+    whole = play(Driver(album, tmp_path / "whole", name=name), order, scores)
+    assert {answer for _, _, answer in whole} == {CONTINUE, STOP}
+    for cut in (7, 30, 60):
+        first = play(Driver(album, tmp_path / f"cut{cut}", name=name), order[:cut], scores)
+        again = Driver(album, tmp_path / f"cut{cut}", name=name)
+        again.scheduler.replay(again.recorder)
+        assert [*first, *play(again, order, scores, skip=cut)] == whole
+
+
+def test_a_replay_leaves_final_models_out(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    final = replace(driver.job("f"), stage="confirm")
+    driver.bridge.start(final, "tune")
+    driver.bridge.take(make_report(final, 1, 0.99))
+    again = Driver(album, tmp_path)
+    again.scheduler.replay(again.recorder)
+    assert again.scheduler._last == {}
+
+
+def test_reports_without_an_epoch_reach_the_record_by_the_callback_alone(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(album, tmp_path)
+    taken: list[Report] = []
+    keep: Callable[[Report], None] = taken.append
+    monkeypatch.setattr(driver.bridge, "take", keep)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    with_row, without = make_report(job, 1), replace(make_report(job, 1), row=None, ended="diverged")
+    for report in (with_row, without):
+        driver.events.on_trial_result(0, [], trial, {REPORT: report})
+    assert taken == [without]

@@ -1,0 +1,181 @@
+"""A worker trains a job: a report per epoch, its checkpoint written first, taken up where the record ends."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from raytl.data.album import Album
+from raytl.on_ray import work as work_module
+from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.work import device_of, stop_together, work
+from raytl.results.schemas import EpochRow
+from raytl.train.checkpoint import load_snapshot
+from raytl.train.guards import Diverged
+from raytl.train.loop import Run
+from raytl.train.world import World
+from tests.plans import BASE, make_album, make_workplace
+from tests.tiny import figures
+
+RECIPE = replace(BASE, epochs=3, lr=0.01, augment="none")
+JOB = Job("t", "search", "default", RECIPE)
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"), pictures=14)
+
+
+@pytest.fixture
+def workplace(album: Album, tmp_path: Path) -> Iterator[Workplace]:
+    work_module._open.cache_clear()
+    yield make_workplace((album,), tmp_path)
+    work_module._open.cache_clear()
+
+
+def do(job: Job, workplace: Workplace) -> list[Report]:
+    return list(work(job, workplace, World()))
+
+
+def rows(reports: list[Report]) -> list[dict[str, Any]]:
+    return figures(report.row for report in reports if report.row is not None)
+
+
+def test_there_is_a_report_for_each_epoch_and_the_last_says_that_it_is(workplace: Workplace) -> None:
+    reports = do(JOB, workplace)
+    assert [(report.row.epoch, report.ended) for report in reports if report.row] == [
+        (1, None),
+        (2, None),
+        (3, "completed"),
+    ]
+    assert len(reports) == 3 and {report.job for report in reports} == {JOB}
+    for report in reports:
+        assert report.test is None and report.facts.node and report.facts.precision == "fp32"
+    assert pickle.loads(pickle.dumps(reports)) == reports
+
+
+def test_the_checkpoint_is_written_before_the_report_and_named_by_it(workplace: Workplace) -> None:
+    for report in work(JOB, workplace, World()):
+        snapshot = load_snapshot(workplace.checkpoints / "t")
+        assert report.row is not None and snapshot is not None
+        assert snapshot.epoch == report.row.epoch
+        assert report.row.checkpoint == f"epoch-{snapshot.epoch}"
+
+
+@pytest.mark.parametrize(("recorded", "epochs"), [(2, [3]), (1, [1, 2, 3]), (0, [1, 2, 3]), (3, [1, 2, 3])])
+def test_only_a_checkpoint_of_the_last_recorded_epoch_is_gone_on_from(
+    workplace: Workplace, recorded: int, epochs: list[int]
+) -> None:
+    whole = rows(do(replace(JOB, trial_id="whole"), workplace))
+    begun = work(JOB, workplace, World())
+    for _ in range(2):
+        next(begun)
+    rest = rows(do(replace(JOB, recorded_epochs=recorded), workplace))
+    assert [row["epoch"] for row in rest] == epochs
+    assert [{**row, "trial_id": "whole"} for row in rest] == whole[-len(epochs) :]
+
+
+def test_a_job_that_was_recorded_whole_is_reported_as_done_without_an_epoch(workplace: Workplace) -> None:
+    do(JOB, workplace)
+    (report,) = do(replace(JOB, recorded_epochs=3), workplace)
+    assert (report.row, report.ended, report.test) == (None, "completed", None)
+
+
+def test_a_loss_that_is_no_number_ends_a_job_as_diverged(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = Run._epoch
+
+    def diverging(run: Run, number: int) -> EpochRow:
+        if number == 2:
+            raise Diverged(2, 1, float("nan"))
+        return epoch(run, number)
+
+    monkeypatch.setattr(Run, "_epoch", diverging)
+    first, last = do(JOB, workplace)
+    assert first.row is not None and first.ended is None
+    assert (last.row, last.ended, last.test) == (None, "diverged", None)
+    assert last.reason is not None and "loss=nan in epoch 2" in last.reason
+
+
+def test_a_final_job_reads_the_test_set_once_and_after_its_last_epoch(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    read_test_set = work_module.read_test_set
+    monkeypatch.setattr(work_module, "read_test_set", lambda run: read.append(run.last_epoch) or read_test_set(run))
+    *earlier, last = do(replace(JOB, stage="confirm"), workplace)
+    assert read == [3] and [report.test for report in earlier] == [None, None]
+    test = last.test
+    assert test is not None
+    pictures = workplace.albums[0].part("test")
+    classes = workplace.albums[0].classes
+    assert list(test.paths) == [row.path for row in pictures]
+    assert [classes[label] for label in test.labels] == [row.label for row in pictures]
+    labels, predicted = list(test.labels), list(test.predicted)
+    assert test.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert test.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert test.loss == pytest.approx(log_loss(labels, test.probabilities, labels=[0, 1]), rel=1e-4)
+
+
+def test_a_final_job_killed_before_its_test_is_tested_without_training(workplace: Workplace) -> None:
+    job = replace(JOB, stage="confirm")
+    whole = do(job, workplace)[-1].test
+    (report,) = do(replace(job, recorded_epochs=3), workplace)
+    assert report.row is None and report.test is not None and whole is not None
+    assert report.test.predicted == whole.predicted and report.test.loss == whole.loss
+
+
+def test_the_pictures_are_opened_once_in_a_process(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    build_store = work_module.build_store
+
+    def counted(album: Album, resize: int, folder: Path) -> Path:
+        opened.append(resize)
+        return build_store(album, resize, folder)
+
+    monkeypatch.setattr(work_module, "build_store", counted)
+    for number, resize in enumerate((20, 20, 24, 20)):
+        next(work(replace(JOB, trial_id=f"t{number}", recipe=replace(RECIPE, eval_resize=resize)), workplace, World()))
+    assert opened == [20, 24]
+
+
+def test_each_split_has_pictures_of_its_own(album: Album, workplace: Workplace) -> None:
+    both = replace(workplace, albums=(album, album.resplit(1)))
+    paths = []
+    for split in (0, 1):
+        last = do(replace(JOB, trial_id=f"s{split}", stage="confirm", split=split), both)[-1]
+        assert last.test is not None
+        paths.append(last.test.paths)
+        assert list(paths[split]) == [row.path for row in both.albums[split].part("test")]
+    assert paths[0] != paths[1]
+
+
+def test_another_worker_than_the_first_writes_no_checkpoint(workplace: Workplace) -> None:
+    class Second(World):
+        """One of one, but not the main one."""
+
+        @property
+        def is_main(self) -> bool:
+            return False
+
+    (first, *_) = list(work(JOB, workplace, Second()))
+    assert first.row is not None and first.row.checkpoint is None
+    assert not (workplace.checkpoints / "t").exists()
+
+
+def test_the_device_is_what_ray_gave(workplace: Workplace) -> None:
+    assert device_of(workplace) == torch.device("cpu")
+    assert device_of(replace(workplace, use_gpu=True)) == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_the_first_worker_decides_on_a_stop(stop: bool) -> None:
+    assert stop_together(stop, World()) is stop
