@@ -23,8 +23,6 @@ EMBEDDED = Study(
     name="flowers",
     data="drawn-flowers",
     backbones=("tiny_mobilenet", "tiny_resnet", "tiny_vit"),
-    epochs=9,
-    confirm_seeds=3,
 )
 
 # Options whose text is the study's field of the same name: as it is, and as a whole number. The study checks the

@@ -41,7 +41,12 @@ class Driver:
     """The driver's side of a search, without Tune. Every object is made anew for a study that goes on."""
 
     def __init__(
-        self, album: Album, root: Path, seconds: float | None = None, decisions: Posted | None = None, name: str = "asha"
+        self,
+        album: Album,
+        root: Path,
+        seconds: float | None = None,
+        decisions: Posted | None = None,
+        name: str = "asha",
     ) -> None:
         self.plan = make_plan((album,), root)
         self.recorder: Recorder = make_recorder(root / "study")
@@ -160,7 +165,7 @@ def test_a_diverged_trial_keeps_its_epochs_but_has_no_figure(album: Album, tmp_p
 
 def raised(error: Exception) -> str:
     """The text of an error in a worker, as Tune writes it to a trial's error file."""
-    traceback = f"ray::WarmTrial.train() (pid=1, ip=127.0.0.1)\n  File 'x.py', line 3, in step\n    step()\n    ^^^^\n"
+    traceback = "ray::WarmTrial.train() (pid=1, ip=127.0.0.1)\n  File 'x.py', line 3, in step\n    step()\n    ^^^^\n"
     text = RayTaskError("train", f"{traceback}{type(error).__name__}: {error}\n", error)
     return f"Failure # 1 (occurred at 2026-11-20_12-00-00)\n{text}\n"
 
@@ -232,8 +237,10 @@ def test_a_group_is_told_to_go_on_and_the_answer_is_posted(
 Order = Sequence[tuple[str, int]]
 
 
-def play(driver: Driver, order: Order, scores: dict[tuple[str, int], float], skip: int = 0) -> list[tuple[str, int, str]]:
-    """Epochs in the given order, as far as the scheduler lets them come; those of the first `skip` are not delivered."""
+def play(
+    driver: Driver, order: Order, scores: dict[tuple[str, int], float], skip: int = 0
+) -> list[tuple[str, int, str]]:
+    """Epochs in the given order, as far as the scheduler lets them come; the first `skip` are not delivered."""
     answers: list[tuple[str, int, str]] = []
     trials = {name: TuneTrial(configuration(driver.job(name, backbone_of(name))), name) for name, _ in order}
     stopped: set[str] = {name for name, (_, answer) in driver.scheduler._last.items() if answer == STOP}

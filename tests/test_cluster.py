@@ -150,7 +150,10 @@ def test_a_running_ray_is_used_and_left_running(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("error", [ConnectionError("nobody there"), AuthenticationError("no token")])
 def test_a_cluster_that_does_not_answer_or_refuses(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     StubRay(monkeypatch, error)
-    with pytest.raises(MachineError, match=r"'ray://x'.*ray start --head.*RAY_AUTH_MODE=token") as caught, joined("ray://x"):
+    with (
+        pytest.raises(MachineError, match=r"'ray://x'.*ray start --head.*RAY_AUTH_MODE=token") as caught,
+        joined("ray://x"),
+    ):
         raise AssertionError("never entered")
     assert str(error.args[0]) in str(caught.value)
 

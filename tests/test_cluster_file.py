@@ -58,11 +58,8 @@ def start_problems(command: str) -> Iterator[str]:
         yield f"dashboard on {hosts or 'a host that is not said'}"
 
 
-def test_ray_accepts_it(cluster: dict[str, Any]) -> None:
+def test_ray_accepts_it_and_would_refuse_a_misspelt_key(cluster: dict[str, Any]) -> None:
     validate_config(cluster)
-
-
-def test_ray_would_refuse_a_misspelt_key(cluster: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="idle_timeout_minute"):
         validate_config({**cluster, "idle_timeout_minute": 5})
 

@@ -61,8 +61,10 @@ def test_a_loss_that_is_not_finite_is_named_with_its_place(value: float) -> None
     assert str(sent) == str(caught.value)
 
 
-def test_a_finite_loss_passes() -> None:
+def test_a_large_finite_loss_passes_and_infinity_does_not() -> None:
     check_finite(1e30, 1, 0)
+    with pytest.raises(Diverged):
+        check_finite(float("inf"), 1, 0)
 
 
 def test_a_model_in_which_nothing_learns_is_refused() -> None:
@@ -151,6 +153,9 @@ def test_copies_and_frozen_parameters_may_be_shared() -> None:
     other = Net()
     other.stem = model.stem
     claim(other, "trial-b")
+    other.stem.requires_grad_(True)
+    with pytest.raises(SharedModelError, match="trial-b"):
+        claim(other, "trial-c")
 
 
 @pytest.mark.parametrize(

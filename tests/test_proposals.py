@@ -96,9 +96,7 @@ def test_default_and_probe_come_first_and_backbones_take_turns(album: Album, tmp
 
 
 @pytest.mark.parametrize("searcher", ["random", "optuna", "grid"])
-def test_no_recipe_comes_twice_and_a_used_up_space_ends_the_search(
-    album: Album, tmp_path: Path, searcher: str
-) -> None:
+def test_no_recipe_comes_twice_and_a_used_up_space_ends_the_search(album: Album, tmp_path: Path, searcher: str) -> None:
     jobs = Search(album, tmp_path, domains=SMALL, trials=50, searcher=searcher).run()
     assert len({job.trial_id for job in jobs}) == len(jobs)
     points = {(job.recipe.backbone, job.recipe.lr, job.recipe.freeze_depth) for job in jobs}
@@ -144,7 +142,7 @@ def test_values_that_do_not_go_together_are_passed_over_and_not_counted(album: A
 def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(
     album: Album, tmp_path: Path, searcher: str, done: int
 ) -> None:
-    values = {"trials": 6, "searcher": searcher}
+    values: dict[str, Any] = {"trials": 6, "searcher": searcher}
     whole = Search(album, tmp_path / "whole", **values).run()
     first = Search(album, tmp_path / "parts", **values).run(done)
     again = Search(album, tmp_path / "parts", **values)

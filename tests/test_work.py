@@ -13,11 +13,14 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from raytl.data.album import Album
+from raytl.data.store import build_store
 from raytl.on_ray import work as work_module
 from raytl.on_ray.job import Job, Report, Workplace
 from raytl.on_ray.work import device_of, stop_together, work
+from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import load_snapshot
+from raytl.train.final import read_test_set
 from raytl.train.guards import Diverged
 from raytl.train.loop import Run
 from raytl.train.world import World
@@ -88,9 +91,7 @@ def test_a_job_that_was_recorded_whole_is_reported_as_done_without_an_epoch(work
     assert (report.row, report.ended, report.test) == (None, "completed", None)
 
 
-def test_a_loss_that_is_no_number_ends_a_job_as_diverged(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_ends_a_job_as_diverged(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = Run._epoch
 
     def diverging(run: Run, number: int) -> EpochRow:
@@ -109,8 +110,12 @@ def test_a_final_job_reads_the_test_set_once_and_after_its_last_epoch(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    read_test_set = work_module.read_test_set
-    monkeypatch.setattr(work_module, "read_test_set", lambda run: read.append(run.last_epoch) or read_test_set(run))
+
+    def counted(run: Run) -> FinalFigures:
+        read.append(run.last_epoch)
+        return read_test_set(run)
+
+    monkeypatch.setattr(work_module, "read_test_set", counted)
     *earlier, last = do(replace(JOB, stage="confirm"), workplace)
     assert read == [3] and [report.test for report in earlier] == [None, None]
     test = last.test
@@ -135,7 +140,6 @@ def test_a_final_job_killed_before_its_test_is_tested_without_training(workplace
 
 def test_the_pictures_are_opened_once_in_a_process(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    build_store = work_module.build_store
 
     def counted(album: Album, resize: int, folder: Path) -> Path:
         opened.append(resize)

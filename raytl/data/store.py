@@ -26,6 +26,7 @@ from raytl.data.album import Album
 from raytl.data.decode import DecodeError, decode, resize_shorter, shorter_side_size
 from raytl.data.scan import usable_cores
 from raytl.errors import DataError, StorageError
+from raytl.results.folder import sync_folder
 from raytl.results.schemas import PictureRow
 
 STORE_VERSION = 1
@@ -172,21 +173,13 @@ def _write_index(path: Path, layout: Mapping[str, Slot]) -> None:
 
 def _publish(draft: Path, target: Path) -> None:
     """Gives the finished store its name; where another process was faster, its store is the same and stays."""
-    _sync_folder(draft)
+    sync_folder(draft)
     try:
         draft.rename(target)
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(target.parent)
 
 
 def _storage_problem(error: OSError, target: Path, need: int) -> str:

@@ -177,6 +177,7 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, meas
     start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
     default = make_recipe(start, fixed)
     class_counts = [counts["train"] for counts in album.counts().values()]
+    build_classifier(default, len(album.classes))  # its weights are found and fit, or the study does not begin
     facts = facts_of(default, len(album.classes))
     default = replace(default, precision=measured or _precision(default, len(album.classes), slots))
     probe = make_recipe(probe_recipe(default, len(facts.stage_names)), _kept_by_probe(fixed))

@@ -1,0 +1,120 @@
+"""`study.json` says where results come from, and a folder holds one study only."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytl.data.album import Album
+from raytl.errors import ConfigError
+from raytl.on_ray import provenance
+from raytl.on_ray.cluster import Node, Resources
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.provenance import PACKAGES, known_precisions, write_provenance
+from raytl.results.folder import StudyFolder
+from raytl.space import Choices
+from tests.plans import make_album, make_plan
+
+RESOURCES = Resources((Node(2, 0), Node(8, 1)), 10**9)
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    made = StudyFolder(tmp_path / "study")
+    made.create()
+    return made
+
+
+def planned(album: Album, **values: Any) -> Plan:
+    settings = {"lr": 0.01, "dropout": Choices((0.0, 0.1))}
+    return make_plan((album, album.resplit(1)), Path("unused"), splits=2, settings=settings, seed=3, **values)
+
+
+def test_a_study_says_where_it_comes_from(album: Album, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/raytl", "search", "my pictures", "--trials", "4"])
+    plan = planned(album)
+    write_provenance(plan, folder, RESOURCES)
+    known = folder.read_study()
+    assert known["spec"] == json.loads(json.dumps(plan.study.values()))
+    assert known["command"] == "raytl search 'my pictures' --trials 4"
+    assert known["data_fingerprint"] == album.fingerprint and known["classes"] == ["a", "b"]
+    assert known["splits"] == [each.fingerprint for each in plan.albums]
+    assert known["confirm_seeds"] == [3, 4]
+    versions = known["versions"]
+    assert isinstance(versions, dict) and versions["python"] == platform.python_version()
+    assert {name: versions[name] for name in PACKAGES if name != "raytl"} == {
+        name: version(name) for name in PACKAGES if name != "raytl"
+    }
+    machine = known["machine"]
+    assert isinstance(machine, dict) and machine["node"] == platform.node()
+    assert (machine["cpus"], machine["gpus"], machine["memory_bytes"]) == (10, 1, 10**9)
+    backbones = known["backbones"]
+    assert isinstance(backbones, dict) and list(backbones) == ["plain_cnn", "tiny_resnet"]
+    part = plan.backbones[1]
+    assert backbones["tiny_resnet"] == {
+        "stages": ["one", "two", "three"],
+        "frozen_fractions": [0.0, 0.3, 0.6, 0.9],
+        "default": part.default.values(),
+        "probe": part.probe.values(),
+        "space": {"lr": "0.0001..0.1", "freeze_depth": "0|3"},
+        "weights_sha256": "",
+    }
+
+
+def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():
+        pytest.skip("not a git checkout")
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, check=True, capture_output=True, text=True)
+    commit = provenance._git_commit()
+    assert commit == found.stdout.strip() and commit and re.fullmatch("[0-9a-f]{40}", commit)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
+    assert provenance._git_commit() is None
+
+
+def test_a_package_that_is_not_installed_is_unknown() -> None:
+    assert provenance._version("no-such-package-anywhere") == "unknown"
+
+
+def test_the_same_study_goes_on_and_keeps_what_was_written(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album), folder, RESOURCES)
+    before = folder.study_json.read_bytes()
+    write_provenance(planned(album), folder, Resources((Node(1, 0),), 1))
+    assert folder.study_json.read_bytes() == before
+
+
+def test_another_study_is_refused_and_all_that_differs_is_named(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album), folder, RESOURCES)
+    before = folder.study_json.read_bytes()
+    other = replace(album, fingerprint="another")
+    changed = make_plan((other,), Path("unused"), splits=1, seed=3, searcher="grid", settings={"lr": 0.02})
+    with pytest.raises(ConfigError) as caught:
+        write_provenance(changed, folder, RESOURCES)
+    *differing, remedy = caught.value.problems
+    assert [part for part in ("splits=2", "searcher='random'", "lr") if part not in "\n".join(differing)] == []
+    assert len(differing) == 4 and "other pictures" in differing[-1] and "--out" in remedy
+    assert all(str(folder.root) in problem for problem in differing)
+    assert folder.study_json.read_bytes() == before
+
+
+def test_number_formats_of_an_earlier_run_are_known(album: Album, folder: StudyFolder) -> None:
+    assert known_precisions(folder) == {}
+    plan = planned(album)
+    first, second = plan.backbones
+    second = replace(second, default=replace(second.default, precision="bf16"))
+    write_provenance(replace(plan, backbones=(first, second)), folder, RESOURCES)
+    assert known_precisions(folder) == {"plain_cnn": "fp32", "tiny_resnet": "bf16"}
