@@ -181,7 +181,7 @@ def test_test_figures_are_recorded_with_each_picture(album: Album, tmp_path: Pat
     (row,) = confirmed_rows(tables.confirmed)
     predictions = tables.predictions.sort_by("path").to_pylist()
     labels, predicted = ([each[name] for each in predictions] for name in ("label", "predicted"))
-    probabilities = np.array([each["probabilities"] for each in predictions])
+    probabilities = np.array([each["probabilities"] for each in predictions], dtype=np.float32)
     assert row.test_accuracy == pytest.approx(accuracy_score(labels, predicted))
     assert row.test_macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert row.test_loss == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
