@@ -36,10 +36,11 @@ def test_a_group_and_its_waiting_function_fit_into_their_share(use_gpu: bool) ->
     group = Group(workers=2, cpus_per_worker=3, use_gpu=use_gpu)
     scaling = group.scaling()
     each = scaling.resources_per_worker
-    assert isinstance(each, dict) and each.get("GPU", 0) == int(use_gpu) and scaling.num_workers == 2
+    assert isinstance(each, dict) and scaling.num_workers == 2
+    assert each == {"CPU": 3 - SLIVER, **({"GPU": 1.0} if use_gpu else {})}
     waiting = group_resources(group).required_resources
     assert waiting == {"CPU": SLIVER}
-    assert 2 * float(each["CPU"]) + SLIVER <= 2 * 3
+    assert 2 * (3 - SLIVER) + SLIVER <= 2 * 3
 
 
 def test_an_answer_is_given_once_whether_it_comes_before_or_after_the_question() -> None:
