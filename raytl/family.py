@@ -23,6 +23,9 @@ CARRIED_NAMES = ("tiny_mobilenet", "tiny_resnet", "tiny_vit")
 PROBE_LR = 1e-3
 PROBE_HEAD_LR_SCALE = 10.0
 
+# Measured on 208 pictures of ants and bees (mobilenetv2_100, five seeds): see results/LOG.md.
+HEAD_EMA = 0.95
+
 IMBALANCE = 1.5  # chosen: largest over smallest class, from which class weights are worth a try
 STEPS_PER_EPOCH = 6  # chosen: a batch size that leaves fewer steps in an epoch is not offered
 BATCH_SIZE = 32
@@ -158,6 +161,11 @@ def probe_recipe(default: Recipe, stage_count: int) -> Recipe:
     )
 
 
+def head_recipe(probe: Recipe, default: Recipe) -> Recipe:
+    """All stages frozen like the probe, but with augmented pictures and averaged weights: the cheapest fine-tuning."""
+    return replace(probe, augment=default.augment, ema_decay=HEAD_EMA)
+
+
 def default_space(backbone: str, stage_count: int, class_counts: Sequence[int], weights: str = "pretrained") -> Space:
     """What is worth searching, at most ten fields; default recipe and probe lie inside (a probe needs weights).
 
@@ -174,7 +182,7 @@ def default_space(backbone: str, stage_count: int, class_counts: Sequence[int], 
     domains["augment"] = Choices(("none", "light", "medium", "strong"))
     domains["label_smoothing"] = Choices((0.0, 0.1))
     domains["mixup"] = Choices((0.0, 0.2))
-    domains["ema_decay"] = Choices((0.0, 0.99))
+    domains["ema_decay"] = Choices((0.0, HEAD_EMA))
     if max(class_counts) >= IMBALANCE * min(class_counts):
         domains["class_weights"] = Choices(("none", "balanced", "effective"))
     return Space(domains)

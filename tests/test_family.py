@@ -12,6 +12,7 @@ from raytl.family import (
     default_space,
     family_of,
     freeze_depths,
+    head_recipe,
     probe_recipe,
 )
 from raytl.models.carried import CARRIED
@@ -75,7 +76,9 @@ def test_the_default_lies_in_its_own_space(
     space.check(recipe)
     assert 4 <= len(space.domains) <= 10
     if "freeze_depth" in space.domains:
-        assert space.contains(probe_recipe(recipe, stage_count).values())
+        probe = probe_recipe(recipe, stage_count)
+        assert space.contains(probe.values())
+        assert space.contains(head_recipe(probe, recipe).values())
 
 
 def test_random_weights_are_neither_frozen_nor_spared() -> None:
@@ -124,3 +127,13 @@ def test_depths_are_whole_quarters_with_both_ends() -> None:
 def test_rates_of_all_families_hold_their_default() -> None:
     for family in (*FAMILIES, SCRATCH):
         assert isinstance(family.lr, LogUniform) and family.lr.contains(family.default_lr)
+
+
+def test_the_head_recipe_is_the_probe_with_augmented_pictures_and_averaged_weights() -> None:
+    default = default_recipe("resnet50")
+    probe = probe_recipe(default, 5)
+    head = head_recipe(probe, default)
+    differing = {name for name, value in head.values().items() if value != probe.values()[name]}
+    assert differing == {"augment", "ema_decay"}
+    assert head.augment == default.augment
+    assert 0 < head.ema_decay < 1

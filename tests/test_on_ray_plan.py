@@ -29,7 +29,7 @@ from raytl.on_ray.plan import (
 from raytl.space import Choices, Uniform
 from raytl.study import Study
 from tests.pictures import write_classes
-from tests.plans import make_album
+from tests.plans import make_album, make_part
 
 SLOTS = Slots(1, 1, 1, use_gpu=False)
 
@@ -240,3 +240,11 @@ def test_the_bytes_of_decoded_pictures_are_told_before_they_are_written(album: A
         stores = list(plan.cache.iterdir())
         assert len(stores) == len(sizes)
         assert stored_bytes(plan) == sum(os.path.getsize(store / PIXELS) for store in stores)  # noqa: PTH202
+
+
+def test_a_search_starts_with_default_probe_and_head_and_without_weights_leaves_the_head_out() -> None:
+    part = make_part("tiny_resnet")
+    pretrained = replace(part, default=replace(part.default, weights="pretrained"))
+    assert [role for role, _ in pretrained.starts] == ["default", "probe", "head"]
+    scratch = replace(part, default=replace(part.default, weights="none"))
+    assert [role for role, _ in scratch.starts] == ["default", "probe"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from ray import tune
@@ -74,7 +73,6 @@ def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Work
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
     )
-    shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
 
 
 class GroupEvents(Live, Callback):

@@ -39,7 +39,7 @@ CONFIRM_SHARE = 0.4  # chosen: of `--time`, kept back for confirming, testing an
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a study ended: how many search trials there are and how many of them have no figure."""
+    """How a study ended: how many trials there are, final models included, and how many of them have no figure."""
 
     folder: StudyFolder
     trials: int
@@ -157,7 +157,7 @@ def _card(plan: Plan, finals: Sequence[Final], chosen: Final) -> ModelCard:
 
 
 def _outcome(recorder: Recorder, folder: StudyFolder) -> Outcome:
-    trials = [row for row in recorder.trials.values() if row.stage == "search"]
+    trials = recorder.trials.values()
     return Outcome(folder, len(trials), sum(row.status in ("diverged", "failed") for row in trials))
 
 

@@ -19,9 +19,10 @@ from raytl.data.album import Album, open_album
 from raytl.data.samples import sample_names, write_sample
 from raytl.data.store import build_store, store_bytes
 from raytl.errors import ConfigError, DataError, RaytlError
-from raytl.family import default_recipe, default_space, probe_recipe
+from raytl.family import default_recipe, default_space, head_recipe, probe_recipe
 from raytl.models.classifier import build_classifier
 from raytl.models.cost import BackboneFacts, facts_of
+from raytl.models.weights import NONE
 from raytl.on_ray.cluster import Slots
 from raytl.recipe import Recipe, make_recipe
 from raytl.space import Domain, Space, Value
@@ -44,6 +45,12 @@ class BackbonePlan:
     def backbone(self) -> str:
         """The backbone's name."""
         return self.facts.name
+
+    @property
+    def starts(self) -> tuple[tuple[str, Recipe], ...]:
+        """The recipes that are tried first, by role; without weights there is nothing to leave frozen."""
+        starts = (("default", self.default), ("probe", self.probe))
+        return starts if self.default.weights == NONE else (*starts, ("head", head_recipe(self.probe, self.default)))
 
     @property
     def stage_count(self) -> int:

@@ -39,7 +39,7 @@ class BackboneProposals:
         self._part, self._metric = part, metric
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
-        self._first = deque([("default", part.default), ("probe", part.probe)])
+        self._first = deque(part.starts)
         self._again = deque(
             Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])
             for row in known

@@ -16,6 +16,7 @@ from raytl.on_ray.cluster import Resources
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.results.folder import StudyFolder
 
+MAY_CHANGE = ("time_limit_seconds", "address")  # how long and where, not what: a study goes on under others
 PACKAGES = ("raytl", "ray", "torch", "torchvision", "timm", "optuna", "hyperopt", "pyarrow", "numpy")
 
 
@@ -67,7 +68,7 @@ def _check_same(folder: StudyFolder, spec: dict[str, object], fingerprint: str) 
     problems = [
         f"{folder.root}: holds a study with {name}={before.get(name)!r}, this one has {value!r}"
         for name, value in spec.items()
-        if before.get(name) != value
+        if before.get(name) != value and name not in MAY_CHANGE
     ]
     if known.get("data_fingerprint") != fingerprint:
         problems.append(f"{folder.root}: its study was made on other pictures or another split")

@@ -59,7 +59,6 @@ def search(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
     )
-    shutil.rmtree(folder.root / RAY_FOLDER, ignore_errors=True)
 
 
 class Keeper:
@@ -100,8 +99,14 @@ def trainable(workplace: Workplace, slots: Slots, folder: StudyFolder, decisions
 
 
 def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> None:
-    """One Tune experiment; errors of single trials are recorded by its callbacks and do not end it."""
-    Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    """One Tune experiment; errors of single trials are recorded by its callbacks and do not end it.
+
+    Tune's own files are removed afterwards: nothing is ever read from them.
+    """
+    try:
+        Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    finally:
+        shutil.rmtree(str(run_config.storage_path), ignore_errors=True)
 
 
 def make_study_scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:
