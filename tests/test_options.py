@@ -61,7 +61,7 @@ def test_no_option_is_the_embedded_study() -> None:
         ("--scheduler median", "scheduler", "median"),
         ("--metric val_loss", "metric", "val_loss"),
         ("--workers-per-trial 2", "workers_per_trial", 2),
-        ("--confirm-seeds 3", "confirm_seeds", 3),
+        ("--confirm-seeds 4", "confirm_seeds", 4),
         ("--weights none", "weights", "none"),
         ("--splits 4", "splits", 4),
         ("--drop-suspect", "drop_suspect", True),
