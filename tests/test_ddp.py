@@ -38,7 +38,7 @@ def test_a_group_and_its_waiting_function_fit_into_their_share(use_gpu: bool) ->
     each = scaling.resources_per_worker
     assert isinstance(each, dict) and scaling.num_workers == 2
     assert each == {"CPU": 3 - SLIVER, **({"GPU": 1.0} if use_gpu else {})}
-    waiting = group_resources(group).required_resources
+    waiting = group_resources().required_resources
     assert waiting == {"CPU": SLIVER}
     assert 2 * (3 - SLIVER) + SLIVER <= 2 * 3
 

@@ -61,7 +61,7 @@ def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Work
         train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=None
     )
     run_tune(
-        tune.with_resources(function, group_resources(group)),
+        tune.with_resources(function, group_resources()),
         RunConfig(
             name="confirm", storage_path=str(folder.root / RAY_FOLDER), callbacks=[GroupEvents(bridge)], verbose=0
         ),

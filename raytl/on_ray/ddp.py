@@ -65,7 +65,7 @@ class Decisions:
             return self._stops.pop((trial_id, epoch))
 
 
-def group_resources(group: Group) -> PlacementGroupFactory:
+def group_resources() -> PlacementGroupFactory:
     """What Tune sets aside for the waiting function; the trainer asks for its workers' resources itself."""
     return PlacementGroupFactory([{"CPU": SLIVER}])
 

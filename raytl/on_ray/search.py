@@ -95,7 +95,7 @@ def trainable(workplace: Workplace, slots: Slots, folder: StudyFolder, decisions
     function = tune.with_parameters(
         train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=decisions
     )
-    return tune.with_resources(function, group_resources(group))
+    return tune.with_resources(function, group_resources())
 
 
 def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> None:

@@ -150,7 +150,7 @@ def backbone_searches(tables: Tables, metric: Metric) -> tuple[BackboneSearch, .
 
 def stage_count(rows: Sequence[TrialRow]) -> int | None:
     """The number of a backbone's stages: a probe freezes all of them."""
-    return max((row.freeze_depth for row in rows if row.stage == PROBE), default=None)
+    return max((row.freeze_depth for row in rows if PROBE in (row.stage, row.origin)), default=None)
 
 
 def train_count(tables: Tables) -> int:
