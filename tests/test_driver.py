@@ -205,7 +205,9 @@ def test_the_same_command_again_trains_nothing(done: Done) -> None:
     assert after.epochs.drop_columns("commit_number").equals(before.epochs.drop_columns("commit_number"))
 
 
-def test_trials_of_two_workers_leave_no_placement_group(one_ray: None, pictures: Path, tmp_path: Path) -> None:
+def test_trials_of_two_workers_leave_no_placement_group(
+    one_ray: None, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = Study(
         name="groups",
         data=str(pictures),
@@ -215,7 +217,8 @@ def test_trials_of_two_workers_leave_no_placement_group(one_ray: None, pictures:
         epochs=3,
         confirm_seeds=1,
     )
-    done = run(study, tmp_path / "groups")
+    monkeypatch.chdir(tmp_path)
+    done = run(study, Path("groups"))  # as the command line gives it
     trials = load_tables(done.folder).trials.to_pylist()
     assert done.outcome.exit_code == 0
     assert {row["worker_count"] for row in trials} == {2}

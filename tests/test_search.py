@@ -13,7 +13,7 @@ from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import SLIVER
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.schedulers import SeededAsha
-from raytl.on_ray.search import Keeper, make_study_scheduler, trainable
+from raytl.on_ray.search import Keeper, make_study_scheduler, ray_folder, trainable
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
@@ -111,3 +111,7 @@ def test_the_first_comparison_comes_after_a_ninth_of_the_epochs(
     assert isinstance(child, SeededAsha) and child._max_t == epochs
     (bracket,) = child._brackets
     assert min(milestone for milestone, _ in bracket._rungs) == grace
+
+
+def test_ray_gets_a_whole_path_for_a_folder_that_is_named_from_here() -> None:
+    assert ray_folder(StudyFolder(Path("results/flowers"))).is_absolute()

@@ -17,7 +17,7 @@ from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import Handout
 from raytl.on_ray.results import REPORT
-from raytl.on_ray.search import RAY_FOLDER, run_tune
+from raytl.on_ray.search import ray_folder, run_tune
 from raytl.recipe import Recipe, recipe_hash, trial_id
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
@@ -58,13 +58,11 @@ def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Work
     )
     group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
     function = tune.with_parameters(
-        train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=None
+        train_group, workplace=workplace, group=group, runs=ray_folder(folder) / "train", decisions=None
     )
     run_tune(
         tune.with_resources(function, group_resources()),
-        RunConfig(
-            name="confirm", storage_path=str(folder.root / RAY_FOLDER), callbacks=[GroupEvents(bridge)], verbose=0
-        ),
+        RunConfig(name="confirm", storage_path=str(ray_folder(folder)), callbacks=[GroupEvents(bridge)], verbose=0),
         TuneConfig(
             search_alg=Handout({"jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)),
             scheduler=FIFOScheduler(),

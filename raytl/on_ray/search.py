@@ -46,7 +46,7 @@ def search(
         trainable(workplace, slots, folder, decisions),
         RunConfig(
             name="search",
-            storage_path=str(folder.root / RAY_FOLDER),
+            storage_path=str(ray_folder(folder)),
             callbacks=[TuneEvents(bridge)],
             verbose=0,
         ),
@@ -93,9 +93,14 @@ def trainable(workplace: Workplace, slots: Slots, folder: StudyFolder, decisions
         return tune.with_resources(tune.with_parameters(WarmTrial, workplace=workplace), share)
     group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
     function = tune.with_parameters(
-        train_group, workplace=workplace, group=group, runs=folder.root / RAY_FOLDER / "train", decisions=decisions
+        train_group, workplace=workplace, group=group, runs=ray_folder(folder) / "train", decisions=decisions
     )
     return tune.with_resources(function, group_resources())
+
+
+def ray_folder(folder: StudyFolder) -> Path:
+    """Where Tune keeps its own files while it runs, as a whole path: Ray takes others for addresses."""
+    return (folder.root / RAY_FOLDER).resolve()
 
 
 def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> None:
