@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import ray
 from ray import train
 from ray.train import RunConfig, ScalingConfig
+from ray.train._internal.session import get_session
 from ray.train.torch import TorchTrainer, get_device
 from ray.tune import PlacementGroupFactory
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -81,6 +83,14 @@ def train_group(config: dict[str, Any], workplace: Workplace, group: Group, runs
         scaling_config=group.scaling(),
         run_config=RunConfig(name=config["name"], storage_path=str(runs), callbacks=callbacks),
     ).fit()
+    _wait_until_taken()
+
+
+def _wait_until_taken() -> None:
+    """Waits until Tune has the group's last report: a function that returns before loses what is still in the queue."""
+    reports = get_session()._get_or_create_inter_actor_queue()
+    while not reports.empty():
+        time.sleep(LOOK_SECONDS)
 
 
 def _worker(config: dict[str, Any]) -> None:
