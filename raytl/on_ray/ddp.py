@@ -88,7 +88,9 @@ def train_group(config: dict[str, Any], workplace: Workplace, group: Group, runs
 
 def _wait_until_taken() -> None:
     """Waits until Tune has the group's last report: a function that returns before loses what is still in the queue."""
-    reports = get_session()._get_or_create_inter_actor_queue()
+    session = get_session()
+    assert session is not None, "runs inside a Tune trial"
+    reports = session._get_or_create_inter_actor_queue()
     while not reports.empty():
         time.sleep(LOOK_SECONDS)
 
