@@ -23,7 +23,7 @@ CARRIED_NAMES = ("tiny_mobilenet", "tiny_resnet", "tiny_vit")
 PROBE_LR = 1e-3
 PROBE_HEAD_LR_SCALE = 10.0
 
-# Measured on 208 pictures of ants and bees (mobilenetv2_100, five seeds): see results/LOG.md.
+# Measured on 208 pictures of ants and bees (mobilenetv2_100, three seeds): see results/LOG.md.
 HEAD_EMA = 0.95
 
 IMBALANCE = 1.5  # chosen: largest over smallest class, from which class weights are worth a try
