@@ -25,6 +25,7 @@ PROBE_HEAD_LR_SCALE = 10.0
 
 # Measured on 208 pictures of ants and bees (mobilenetv2_100, three seeds): see results/LOG.md.
 HEAD_EMA = 0.95
+VIEWS = 8  # chosen: stored views of each training picture; with nine epochs nearly as many as fresh augmentation shows
 
 IMBALANCE = 1.5  # chosen: largest over smallest class, from which class weights are worth a try
 STEPS_PER_EPOCH = 6  # chosen: a batch size that leaves fewer steps in an epoch is not offered
@@ -163,7 +164,7 @@ def probe_recipe(default: Recipe, stage_count: int) -> Recipe:
 
 def head_recipe(probe: Recipe, default: Recipe) -> Recipe:
     """All stages frozen like the probe, but with augmented pictures and averaged weights: the cheapest fine-tuning."""
-    return replace(probe, augment=default.augment, ema_decay=HEAD_EMA)
+    return with_views(replace(probe, augment=default.augment, ema_decay=HEAD_EMA))
 
 
 def default_space(backbone: str, stage_count: int, class_counts: Sequence[int], weights: str = "pretrained") -> Space:
@@ -183,14 +184,60 @@ def default_space(backbone: str, stage_count: int, class_counts: Sequence[int], 
     domains["label_smoothing"] = Choices((0.0, 0.1))
     domains["mixup"] = Choices((0.0, 0.2))
     domains["ema_decay"] = Choices((0.0, HEAD_EMA))
-    if max(class_counts) >= IMBALANCE * min(class_counts):
-        domains["class_weights"] = Choices(("none", "balanced", "effective"))
-    return Space(domains)
+    return Space(domains | _weighting(class_counts))
+
+
+def head_space(default: Recipe, class_counts: Sequence[int]) -> Space:
+    """What is worth trying of a head alone; the linear probe lies inside.
+
+    Rates are those of a head: `lr` times `PROBE_HEAD_LR_SCALE`, a third to ten times the probe's.
+    """
+    domains: dict[str, Domain] = {
+        "lr": LogUniform(PROBE_LR / 3, PROBE_LR * 10),
+        "weight_decay": WEIGHT_DECAY,
+        "label_smoothing": Choices((0.0, 0.1)),
+        "ema_decay": Choices((0.0, HEAD_EMA)),
+        "augment": Choices(("none", default.augment) if default.augment != "none" else ("none",)),
+    }
+    batch_sizes = _batch_sizes(sum(class_counts))
+    if len(batch_sizes) > 1:
+        domains["batch_size"] = Choices(batch_sizes)
+    return Space(domains | _weighting(class_counts))
+
+
+def with_views(recipe: Recipe) -> Recipe:
+    """The recipe with stored views where frozen stages see augmented pictures, so that they are run once for all."""
+    shared = recipe.freeze_depth > 0 and recipe.augment != "none" and not (recipe.mixup or recipe.cutmix)
+    return replace(recipe, views=VIEWS if shared else 0)
+
+
+def deepened(default: Recipe, head: Recipe, depth: int) -> Recipe:
+    """Fine-tuning behind the first `depth` stages that begins with what has shown best for the head alone.
+
+    Frozen stages see stored views, so that what they make of them is computed once.
+    """
+    rate = head.lr * head.head_lr_scale / default.lr
+    return with_views(
+        replace(
+            default,
+            freeze_depth=depth,
+            head_lr_scale=min(30.0, max(1.0, rate)),
+            weight_decay=head.weight_decay,
+            label_smoothing=head.label_smoothing,
+            ema_decay=head.ema_decay,
+            class_weights=head.class_weights,
+        )
+    )
 
 
 def freeze_depths(stage_count: int) -> tuple[int, ...]:
     """No stage, a quarter, half, three quarters and all of them, in whole stages."""
     return tuple(sorted({round(stage_count * quarter / 4) for quarter in range(5)}))
+
+
+def _weighting(class_counts: Sequence[int]) -> dict[str, Domain]:
+    imbalanced = max(class_counts) >= IMBALANCE * min(class_counts)
+    return {"class_weights": Choices(("none", "balanced", "effective"))} if imbalanced else {}
 
 
 def _family(backbone: str, weights: str) -> Family:

@@ -17,7 +17,7 @@ from raytl.family import default_recipe
 from raytl.metric import METRICS
 from raytl.recipe import make_recipe
 from raytl.space import Space, Value, parse_setting
-from raytl.study import SCHEDULERS, SEARCHERS, Study, parse_seconds
+from raytl.study import POLICIES, SCHEDULERS, SEARCHERS, Study, parse_seconds
 
 EMBEDDED = Study(
     name="flowers",
@@ -29,7 +29,7 @@ OWN_PICTURES = replace(EMBEDDED, confirm_seeds=5)  # chosen: three seeds leave w
 
 # Options whose text is the study's field of the same name: as it is, and as a whole number. The study checks the
 # values, not argparse, so that everything wrong is said at once.
-_TEXTS = ("searcher", "scheduler", "metric", "weights", "address")
+_TEXTS = ("searcher", "scheduler", "policy", "metric", "weights", "address")
 _COUNTS = ("trials", "epochs", "image_size", "workers_per_trial", "confirm_seeds", "splits", "seed")
 
 
@@ -44,11 +44,17 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add("--time", metavar="30m", help="limit for search and confirmation together")
     add("--searcher", metavar="|".join(SEARCHERS), help="who proposes recipes")
     add("--scheduler", metavar="|".join(SCHEDULERS), help="who stops poor trials early")
+    add("--policy", metavar="|".join(POLICIES), help="heads first and depth where it pays, or all trials alike")
     add("--metric", metavar="|".join(METRICS), help="the validation figure that decides everything")
     add("--workers-per-trial", metavar="N", help="DDP workers of each trial")
     add("--confirm-seeds", metavar="N", help="how often the best recipes are trained again")
     add("--weights", metavar="pretrained|none|DIR", help="published, random, or <backbone>.safetensors from a folder")
     add("--splits", metavar="N", help="repeat the confirmation over N splits")
+    add(
+        "--cache-gb",
+        metavar="GB",
+        help="disk for what frozen stages make of pictures (default: a tenth of the free)",
+    )
     add("--drop-suspect", action="store_true", default=None, help="leave out pictures that look like placeholders")
     add("--out", type=Path, metavar="DIR", help="the study folder (default: results/<study>)")
     add("--address", metavar="auto|ADDRESS", help="a running Ray cluster")
@@ -113,6 +119,9 @@ def _changes(options: argparse.Namespace, base: Study, problems: list[str]) -> d
     if options.time is not None:
         with _noting(problems):
             changes["time_limit_seconds"] = parse_seconds(options.time)
+    if options.cache_gb is not None:
+        with _noting(problems):
+            changes["cache_gb"] = _gigabytes(options.cache_gb)
     if options.backbones is not None:
         changes["backbones"] = tuple(name.strip() for name in options.backbones.split(",") if name.strip())
     if options.data is not None:
@@ -162,6 +171,12 @@ def _count(name: str, text: str) -> int:
     if not re.fullmatch(r"[+-]?\d{1,9}", text):
         raise ConfigError(f"--{name.replace('_', '-')} {text}: must be a whole number")
     return int(text)
+
+
+def _gigabytes(text: str) -> float:
+    if not re.fullmatch(r"\d{1,7}(\.\d{1,9})?", text):
+        raise ConfigError(f"--cache-gb {text}: must be a number of gigabytes, such as 20 or 0.5")
+    return float(text)
 
 
 def _name_of(data: str) -> str:

@@ -14,6 +14,8 @@ from raytl.space import Domain, Value
 
 SEARCHERS = ("optuna", "hyperopt", "random", "grid")
 SCHEDULERS = ("asha", "median", "none")
+LADDER, FLAT = "ladder", "flat"
+POLICIES = (LADDER, FLAT)
 # Recipe fields that a study has a field of its own for.
 OWN_FIELDS = {"backbone": "backbones", "weights": "weights", "epochs": "epochs", "seed": "seed"}
 
@@ -25,7 +27,9 @@ class Study:
     `trials` counts per backbone. `epochs` is the length of a full run; None takes each family's own.
     `settings` fixes recipe fields or gives them another domain. `time_limit_seconds` covers search and
     confirmation. `weights` is `pretrained`, `none` or a folder of `<backbone>.safetensors`. `splits` repeats the
-    confirmation over further splits of the same pictures.
+    confirmation over further splits of the same pictures. `policy`: `ladder` begins with many heads over frozen
+    backbones and unfreezes where that has shown to pay, `flat` gives every trial to the searcher. `cache_gb` bounds
+    what is kept of frozen stages on each machine, in gigabytes (None: a tenth of what is free on the disk).
 
     Raises:
         ConfigError: one line for every value that cannot be used.
@@ -41,6 +45,7 @@ class Study:
     settings: Mapping[str, Domain | Value] = field(default_factory=dict)
     searcher: str = "optuna"
     scheduler: str = "asha"
+    policy: str = LADDER
     rungs_per_backbone: bool = True
     brackets: int = 1
     metric: str = "val_accuracy"
@@ -50,6 +55,7 @@ class Study:
     seed: int = 0
     time_limit_seconds: float | None = None
     drop_suspect: bool = False
+    cache_gb: float | None = None
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -118,7 +124,12 @@ def _name_problems(study: Study) -> list[str]:
 
 
 def _choice_problems(study: Study) -> list[str]:
-    rules = (("searcher", SEARCHERS), ("scheduler", SCHEDULERS), ("metric", tuple(METRICS)))
+    rules = (
+        ("searcher", SEARCHERS),
+        ("scheduler", SCHEDULERS),
+        ("policy", POLICIES),
+        ("metric", tuple(METRICS)),
+    )
     return [
         f"{name}={value!r}: must be one of {', '.join(allowed)}{nearest(value, allowed)}"
         for name, allowed in rules
@@ -143,4 +154,6 @@ def _count_problems(study: Study) -> list[str]:
     ]
     if study.time_limit_seconds is not None and study.time_limit_seconds <= 0:
         low.append(f"time_limit_seconds={study.time_limit_seconds:g}: must be above 0")
+    if study.cache_gb is not None and study.cache_gb < 0:
+        low.append(f"cache_gb={study.cache_gb:g}: must be at least 0 (0 keeps nothing)")
     return low

@@ -101,9 +101,9 @@ def _batch_norm(task: Task, world: World) -> dict[str, Any]:
     assert any(isinstance(module, _BatchNorm) for module in run.model.modules())
     final = read_test_set(run)
     alone = start(task.batch_norm, task.data)
-    alone.model.load_state_dict(run.best.tensors, strict=False)
+    alone.model.load_state_dict(run.course.best.tensors, strict=False)
     counts = alone.evaluator.counts(alone.model, task.data.val)
-    best = next(row for row in rows if row.epoch == run.best.epoch)
+    best = next(row for row in rows if row.epoch == run.course.best.epoch)
     return {
         "row": figures([best])[0],
         "alone": (counts.accuracy, counts.macro_f1, counts.mean_loss),

@@ -18,12 +18,13 @@ from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.space import Choices, Domain, LogUniform, Space
-from raytl.study import Study
+from raytl.study import FLAT, Study
 from tests.pictures import write_classes
 from tests.rows import START, epoch_row
 
 STAGES = 3
 SPACE: Mapping[str, Domain] = {"lr": LogUniform(1e-4, 1e-1), "freeze_depth": Choices((0, STAGES))}
+HEADS: Mapping[str, Domain] = {"lr": LogUniform(1e-4, 1e-1), "ema_decay": Choices((0.0, 0.9))}
 FACTS = RunFacts("node", "fp32", 1_000, (), {"source": "none"})
 BASE = Recipe(backbone="plain_cnn", weights="none", image_size=16, eval_resize=20, precision="fp32", batch_size=8)
 
@@ -47,13 +48,14 @@ def make_part(backbone: str, domains: Mapping[str, Domain] = SPACE, epochs: int 
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
     )
-    return BackbonePlan(facts, default, replace(default, freeze_depth=STAGES, lr=0.001), Space(domains))
+    probe = replace(default, freeze_depth=STAGES, lr=0.001, augment="none")
+    return BackbonePlan(facts, default, probe, Space(domains), Space(HEADS))
 
 
 def make_plan(albums: tuple[Album, ...], cache: Path, **values: Any) -> Plan:
-    """A study of two backbones; `values` are fields of `Study`, or `domains` for the spaces of both."""
+    """A study of two backbones, all trials alike; `values` are fields of `Study`, or `domains` for both spaces."""
     domains = values.pop("domains", SPACE)
-    values = {"backbones": ("plain_cnn", "tiny_resnet"), "trials": 4, "confirm_seeds": 2, **values}
+    values = {"backbones": ("plain_cnn", "tiny_resnet"), "trials": 4, "confirm_seeds": 2, "policy": FLAT, **values}
     study = Study(**{"name": "made-up", "data": "pictures", "searcher": "random", **values})
     epochs = study.epochs or 9
     return Plan(study, albums, tuple(make_part(name, domains, epochs) for name in study.backbones), cache)

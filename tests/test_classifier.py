@@ -82,7 +82,7 @@ def test_auxiliary_heads_listen_where_torchvision_lets_them() -> None:
     net.training = True  # torchvision runs its auxiliary heads in training only; all layers stay in eval mode
     x = torch.randn(2, 3, 64, 64)
     _, second, first = net._forward(x)  # type: ignore[operator]
-    logits, auxiliary = model.forward_with_auxiliary(x)
+    logits, auxiliary = model.suffix_with_auxiliary(x, 0)
     heard.extend(auxiliary)
     torch.testing.assert_close(logits, model(x))
     torch.testing.assert_close(heard[0], first)

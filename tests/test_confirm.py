@@ -15,7 +15,7 @@ from raytl.data.album import Album
 from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
-from raytl.on_ray.confirm import GroupEvents, best_search_trial, confirm, final_jobs
+from raytl.on_ray.confirm import GroupEvents, best_trial, confirm, final_jobs
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
@@ -93,7 +93,7 @@ def test_a_backbone_without_a_figure_has_no_final_model(album: Album, tmp_path: 
     study.add("a", study.recipe(), 0.9, "failed")
     study.add("b", study.recipe(RESNET), 0.9, "stopped")
     assert {job.recipe.backbone for job in study.jobs()} == {RESNET}
-    assert best_search_trial(study.recorder, CNN) is None
+    assert best_trial(study.recorder, CNN, "search") is None
 
 
 def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_best_trial_is_of_the_search_and_ties_go_to_the_lower_loss(album: Al
         study.recorder.start(trial_row(trial_id=name, backbone=CNN, recipe=study.recipe(), stage=stage))
         study.recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy, val_loss=loss))
         study.recorder.end(name, Ending(status))
-    best = best_search_trial(study.recorder, CNN)
+    best = best_trial(study.recorder, CNN, "search")
     assert best is not None and best.trial_id == "lower"
 
 

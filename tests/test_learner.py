@@ -30,12 +30,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
 
 def steps(run: Run, *shares: list[int]) -> Counts:
     """One epoch of the given batches."""
-    return run.learner.train_epoch(1, [np.array(share, dtype=np.int64) for share in shares], run.schedule)
+    return run.learner.train_epoch(1, [np.array(share, dtype=np.int64) for share in shares], run.course.schedule)
 
 
 def pictures(run: Run, data: FitData, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """What a learner sees of the training pictures in its first epoch."""
-    x = train_batch(data.train, np.array(rows), run.learner.view, run.recipe.seed, 1)
+    x = train_batch(data.train, np.array(rows), run.learner.inputs.view, run.recipe.seed, 1)
     return x, data.train.labels[torch.tensor(rows)]
 
 
@@ -81,7 +81,7 @@ def test_auxiliary_losses_are_added_by_their_weight(tmp_path: Path, monkeypatch:
     run.model.eval()  # and so it stays: dropout and batch statistics would differ between the two passes
     monkeypatch.setattr(Classifier, "train", lambda self, mode=True: self)
     x, labels = pictures(run, data, [0, 1, 2, 3])
-    logits, auxiliary = run.model.forward_with_auxiliary(x)
+    logits, auxiliary = run.model.suffix_with_auxiliary(x, 0)
     assert len(auxiliary) == 2
     main, *others = (functional.cross_entropy(each, labels) for each in (logits, *auxiliary))
     expected = by_hand(run.model, main + 0.3 * sum(others))
@@ -111,7 +111,7 @@ def test_a_batch_of_one_picture_counts_once_though_batch_norm_needs_two(values: 
 def test_rates_are_those_of_the_schedule(data: FitData) -> None:
     run = start(tiny_recipe(lr=0.1, head_lr_scale=3.0, schedule="cosine", epochs=1), data)
     steps(run, [0], [1])
-    expected = 0.1 * run.schedule.factor(1, 1)
+    expected = 0.1 * run.course.schedule.factor(1, 1)
     assert run.learner.lr == pytest.approx(expected)
     rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
     assert (rates["block3"], rates["head"]) == pytest.approx((expected, 3 * expected))

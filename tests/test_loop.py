@@ -93,14 +93,16 @@ def test_a_rate_of_next_to_nothing_changes_next_to_nothing(data: FitData) -> Non
 
 def test_at_unfreeze_epoch_all_stages_open_and_every_rate_is_scaled(data: FitData) -> None:
     recipe = tiny_recipe(
-        freeze_depth=3, unfreeze_epoch=3, unfreeze_lr_scale=0.5, schedule="constant", epochs=4, head_lr_scale=2.0
+        freeze_depth=2, unfreeze_epoch=3, unfreeze_lr_scale=0.5, schedule="constant", epochs=4, head_lr_scale=2.0
     )
     run = start(recipe, data)
     before, epochs = weights_of(run.model), run.epochs()
     rows = [next(epochs), next(epochs)]
     changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"head.out.weight", "head.out.bias"}
-    assert {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups} == {"head": 0.1}
+    outside = {name for name in changed if not name.startswith("backbone.net.block3")}
+    assert outside == {"head.out.weight", "head.out.bias"} and outside < changed
+    rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
+    assert rates == {"block3": 0.05, "head": 0.1}
     rows += list(epochs)
     assert [row.lr for row in rows] == [0.05, 0.05, 0.025, 0.025]
     rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
@@ -130,7 +132,7 @@ def shown(recipe: Recipe, data: FitData, monkeypatch: pytest.MonkeyPatch) -> lis
         }
         return batch
 
-    monkeypatch.setattr("raytl.train.learner.train_batch", note)
+    monkeypatch.setattr("raytl.train.inputs.train_batch", note)
     run = start(recipe, data)
     for _ in range(recipe.epochs):
         epochs.append({})
@@ -198,7 +200,7 @@ def test_a_loss_is_named_by_the_step_in_which_it_broke(data: FitData, monkeypatc
         batch[torch.from_numpy(rows == poisoned) & (epoch == 2)] = math.nan
         return batch
 
-    monkeypatch.setattr("raytl.train.learner.train_batch", poison)
+    monkeypatch.setattr("raytl.train.inputs.train_batch", poison)
     epochs = run.epochs()
     assert next(epochs).epoch == 1
     with pytest.raises(Diverged, match="epoch 2, step 1"):
@@ -219,7 +221,7 @@ def test_weights_that_break_in_the_last_step_are_no_score(data: FitData) -> None
 
 
 def test_the_first_of_equally_good_epochs_is_kept(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = start(tiny_recipe(epochs=4, freeze_depth=3, unfreeze_epoch=3), data)
+    run = start(tiny_recipe(epochs=4, freeze_depth=2, unfreeze_epoch=3), data)
     right = iter((4, 7, 7, 6))
     monkeypatch.setattr(type(run.evaluator), "counts", lambda *_: counted(next(right)))
     rows, kept = [], {}
@@ -237,7 +239,7 @@ def test_of_tied_epochs_the_one_with_the_lowest_loss_is_best(data: FitData, monk
     seen = iter(((4, 0.1), (7, 1.0), (7, 0.5), (7, 0.5), (6, 0.1)))
     monkeypatch.setattr(type(run.evaluator), "counts", lambda *_: counted(*next(seen)))
     assert [row.is_best for row in run.epochs()] == [True, True, True, False, False]
-    assert run.best.epoch == 3
+    assert run.course.best.epoch == 3
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -246,8 +248,8 @@ def test_the_studys_metric_decides_which_epoch_is_best(name: str, data: FitData)
     rows = list(run.epochs())
     values = [(getattr(row, name) * (1 if METRICS[name].maximize else -1), -row.val_loss) for row in rows]
     best = rows[max(range(len(rows)), key=lambda index: (values[index], -index))]
-    assert run.best.epoch == best.epoch
-    assert run.best.figures == Figures(best.val_accuracy, best.val_macro_f1, best.val_loss)
+    assert run.course.best.epoch == best.epoch
+    assert run.course.best.figures == Figures(best.val_accuracy, best.val_macro_f1, best.val_loss)
     flags = [value > max(values[:index], default=(-math.inf, -math.inf)) for index, value in enumerate(values)]
     assert [row.is_best for row in rows] == flags
 

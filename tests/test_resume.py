@@ -63,7 +63,7 @@ def test_a_run_continued_from_its_checkpoint_goes_on_as_if_never_stopped(
         run = start(recipe, data, reread(run.snapshot(), tmp_path))
         torch.rand(1)  # what other work draws does not matter
     assert figures(run.epochs()) == expected[-1:]
-    assert run.finished and run.best.epoch == whole.best.epoch
+    assert run.finished and run.course.best.epoch == whole.course.best.epoch
     first, second = weights_of(whole.load_best()), weights_of(run.load_best())
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from raytl.errors import ConfigError
 from raytl.models.attention import make_attention
 from raytl.models.backbones import Backbone, InputSpec, create_backbone, shapes_of
+from raytl.models.chance import seed_torch
 from raytl.models.heads import make_head
 from raytl.models.plan import Stage, Tap
 from raytl.models.sources import HALF
@@ -16,6 +19,7 @@ from raytl.models.stages import check_depth, hold_frozen, set_freeze_depth
 from raytl.models.weights import WeightsReport, load_into
 from raytl.recipe import Recipe
 
+HEAD_STREAM = 1  # chosen: keeps a head's first values apart from other draws of the same seed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's published constants
 
 
@@ -29,7 +33,7 @@ class Classifier(nn.Module):
         self,
         backbone: Backbone,
         attention: nn.Module,
-        head: nn.Module,
+        head: nn.Sequential,
         auxiliary: nn.ModuleDict,
         input: InputSpec,
         weights: WeightsReport,
@@ -54,12 +58,22 @@ class Classifier(nn.Module):
         """x (B, 3, H, W) float -> logits (B, K)."""
         return self.suffix(x, 0)
 
-    def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x (B, 3, H, W) float -> logits (B, K) and those of each auxiliary head (B, K)."""
+    def suffix_with_auxiliary(self, x: Tensor, depth: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What `prefix(..., depth)` gave -> logits (B, K) and those of each auxiliary head (B, K).
+
+        Auxiliary heads that listen within the first `depth` stages cannot be asked (`hears_prefix`).
+        """
+        if self._pools(depth):
+            return self._logits(x), ()
         taps: dict[str, Tensor] = {}
-        last = self.backbone.run_stages(x, 0, self.backbone.stages_to_map, taps)
-        logits = self._behind_map(last)
+        to_map = self.backbone.stages_to_map
+        logits = self._behind_map(self.backbone.run_stages(x, min(depth, to_map), to_map, taps))
         return logits, tuple(head(taps[step]) for step, head in self.auxiliary.items())
+
+    def hears_prefix(self, depth: int) -> bool:
+        """Whether an auxiliary head listens to one of the first `depth` stages."""
+        steps = {step for stage in self.stages[:depth] for step in stage.steps}
+        return any(step in steps for step in self.auxiliary)
 
     def prefix(self, x: Tensor, depth: int) -> Tensor:
         """What the first `depth` stages make of x (B, 3, H, W): what `suffix` goes on from, ready to be stored.
@@ -94,7 +108,11 @@ class Classifier(nn.Module):
         return self._logits(self.backbone.pooled(self.attention(self.backbone.to_map(x))))
 
     def _logits(self, features: Tensor) -> Tensor:
-        result = self.head(features)
+        """In float32 whatever the backbone computes in: it costs nothing, and many heads at once do the same."""
+        if features.dtype == torch.bfloat16:
+            features = features.float()
+        with nullcontext() if features.is_meta else torch.autocast(features.device.type, enabled=False):
+            result = self.head(features)
         assert isinstance(result, Tensor)
         return result
 
@@ -105,7 +123,9 @@ def output_count(recipe: Recipe, class_count: int) -> int:
 
 
 def build_classifier(recipe: Recipe, class_count: int) -> Classifier:
-    """A fresh model for `recipe`: weights loaded, head drawn from torch's global generator, freeze depth set.
+    """A fresh model for `recipe`: weights loaded, head drawn by the recipe's seed alone, freeze depth set.
+
+    What no weights are loaded for, other than the head, is drawn from torch's global generator.
 
     Raises:
         ConfigError: where backbone, freeze depth, attention or auxiliary loss do not go together.
@@ -118,11 +138,17 @@ def build_classifier(recipe: Recipe, class_count: int) -> Classifier:
     outputs = output_count(recipe, class_count)
     attention = make_attention(recipe.parsed_attention, shapes.channels, backbone.plan.layout, recipe.backbone)
     weights = load_into(backbone, recipe.weights)
-    head = make_head(recipe.parsed_head, shapes.features, outputs, recipe.dropout)
+    head = fresh_head(recipe, shapes.features, outputs)
     heads, notes = _auxiliary_heads(backbone, recipe, outputs)
     model = Classifier(backbone, attention, head, heads, input_of(backbone.input, recipe), weights, notes)
     set_freeze_depth(model, recipe.freeze_depth)
     return model
+
+
+def fresh_head(recipe: Recipe, feature_count: int, outputs: int) -> nn.Sequential:
+    """The recipe's head with its first values, which depend on the recipe's seed alone; torch is seeded by it."""
+    seed_torch(recipe.seed, HEAD_STREAM)
+    return make_head(recipe.parsed_head, feature_count, outputs, recipe.dropout)
 
 
 def input_of(published: InputSpec, recipe: Recipe) -> InputSpec:

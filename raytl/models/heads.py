@@ -29,3 +29,8 @@ def make_head(choice: Choice, feature_count: int, output_count: int, dropout: fl
         inputs = width
     layers[LAST] = nn.Linear(inputs, output_count)
     return nn.Sequential(layers)
+
+
+def feature_count(head: nn.Sequential) -> int:
+    """How many features a head reads."""
+    return next(layer.in_features for layer in head if isinstance(layer, nn.Linear))

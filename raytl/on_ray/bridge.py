@@ -42,7 +42,7 @@ class Bridge:
     def start(self, job: Job, tune_trial_id: str) -> None:
         """Records that a job has begun."""
         self._open.add(job.trial_id)
-        self._recorder.start(self._row(job, tune_trial_id))
+        self._recorder.start(trial_row(self._plan, job, tune_trial_id, self._workers))
 
     def take(self, report: Report) -> None:
         """Records what one report brought."""
@@ -73,27 +73,29 @@ class Bridge:
             reason = "; ".join(report.facts.notes)
         return Ending(status, reason, report.facts.node, report.facts.precision, report.facts.peak_memory_bytes)
 
-    def _row(self, job: Job, tune_trial_id: str) -> TrialRow:
-        facts = self._plan.of(job.recipe.backbone).facts
-        depth = job.recipe.freeze_depth
-        return TrialRow(
-            study=self._plan.study.name,
-            trial_id=job.trial_id,
-            recipe_hash=recipe_hash(job.recipe, self._plan.albums[job.split].fingerprint),
-            tune_trial_id=tune_trial_id,
-            stage=job.stage,
-            backbone=job.recipe.backbone,
-            status="running",
-            started_at=datetime.now(UTC),
-            freeze_depth=depth,
-            frozen_fraction=facts.frozen_fractions[depth],
-            trainable_parameters=facts.trainable_parameters[depth],
-            parameters=facts.parameters,
-            worker_count=self._workers,
-            split=job.split,
-            origin=job.role,
-            recipe=job.recipe,
-        )
+
+def trial_row(plan: Plan, job: Job, tune_trial_id: str, workers: int) -> TrialRow:
+    """The row of a job that begins now."""
+    facts = plan.of(job.recipe.backbone).facts
+    depth = job.recipe.freeze_depth
+    return TrialRow(
+        study=plan.study.name,
+        trial_id=job.trial_id,
+        recipe_hash=recipe_hash(job.recipe, plan.albums[job.split].fingerprint),
+        tune_trial_id=tune_trial_id,
+        stage=job.stage,
+        backbone=job.recipe.backbone,
+        status="running",
+        started_at=datetime.now(UTC),
+        freeze_depth=depth,
+        frozen_fraction=facts.frozen_fractions[depth],
+        trainable_parameters=facts.trainable_parameters[depth],
+        parameters=facts.parameters,
+        worker_count=workers,
+        split=job.split,
+        origin=job.role,
+        recipe=job.recipe,
+    )
 
 
 class TuneEvents(Live, Callback):

@@ -100,24 +100,27 @@ class GroupEvents(Live, Callback):
             self._bridge.start(job, trial.trial_id)
 
 
-def best_search_trial(recorder: Recorder, backbone: str) -> TrialRow | None:
-    """The backbone's best trial of the search; None where none has a figure."""
+def best_trial(recorder: Recorder, backbone: str, *stages: str) -> TrialRow | None:
+    """The backbone's best trial of some stages; None where none has a figure."""
     ranked = [
         row
         for row in recorder.trials.values()
-        if row.stage == "search" and row.backbone == backbone and row.status in ("completed", "stopped")
+        if row.stage in stages and row.backbone == backbone and row.status in ("completed", "stopped")
     ]
     return min(ranked, key=recorder.metric.key, default=None)
 
 
 def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str, Recipe]]:
-    best = best_search_trial(recorder, backbone)
+    """By role: the best of all, the best head where that is another one, and the linear probe."""
     probe = plan.of(backbone).probe
-    if best is None:
-        return []
-    if best.recipe.with_seed(0) == probe.with_seed(0):
-        return [("probe", probe)]
-    return [("best", best.recipe), ("probe", probe)]
+    found = (("best", ("probe", "search")), ("head", ("probe",)))
+    chosen = [(role, best_trial(recorder, backbone, *stages)) for role, stages in found]
+    recipes: dict[Recipe, str] = {probe: "probe"}
+    for role, trial in chosen:
+        if trial is not None:
+            recipes.setdefault(trial.recipe, role)
+    tried = any(trial is not None for _, trial in chosen)
+    return [(role, recipe) for recipe, role in reversed(recipes.items())] if tried else []
 
 
 def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,17 +24,21 @@ from raytl.on_ray.plan import (
     open_albums,
     stored_bytes,
 )
+from raytl.on_ray.probing import HEADS, probe
 from raytl.on_ray.provenance import known_precisions, write_provenance
 from raytl.on_ray.search import search
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder, Watcher
 from raytl.results.report import write_report
 from raytl.results.tables import compact, confirmed_rows, load_tables, prediction_rows
-from raytl.study import Study
+from raytl.study import LADDER, Study
+from raytl.train.cache import PrefixCache
 from raytl.use.card import ModelCard
 from raytl.use.finals import Final, choose_final, confusion_picture, mistakes_picture, prune, save_final
 
 Say = Callable[[str], None]
+SHARERS = 4  # chosen: runs that read an entry behind one freeze depth: trials of the search, seeds of the confirmation
+FREE_SHARE = 0.1  # of the disk's free space, for what frozen stages make of pictures
 CONFIRM_SHARE = 0.4  # chosen: of `--time`, kept back for confirming, testing and writing the report
 
 
@@ -89,11 +94,22 @@ def _train(plan: Plan, recorder: Recorder, folder: StudyFolder, slots: Slots, be
         cache=plan.cache,
         threads=slots.cpus_per_worker,
         use_gpu=slots.use_gpu,
+        prefixes=PrefixCache(plan.cache / "prefixes", _cache_bytes(plan), SHARERS),
     )
-    search(plan, recorder, folder, workplace, slots, _deadline(plan.study, begin))
-    say("confirming: best recipe and linear probe of each backbone, trained again and tested once")
+    deadline = _deadline(plan.study, begin)
+    if plan.study.policy == LADDER:
+        say(f"probing: {HEADS} heads over each frozen backbone")
+        probe(plan, recorder, workplace, slots, deadline)
+    search(plan, recorder, folder, workplace, slots, deadline)
+    say("confirming: best recipes and linear probe of each backbone, trained again and tested once")
     confirm(plan, recorder, folder, workplace, _confirm_slots(slots, plan))
     _finish(plan, recorder, folder)
+
+
+def _cache_bytes(plan: Plan) -> int:
+    given = plan.study.cache_gb
+    plan.cache.mkdir(parents=True, exist_ok=True)
+    return int(given * 1e9) if given is not None else int(shutil.disk_usage(plan.cache).free * FREE_SHARE)
 
 
 def _deadline(study: Study, begin: float) -> Deadline:

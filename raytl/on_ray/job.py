@@ -10,6 +10,7 @@ from raytl.data.album import Album
 from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
+from raytl.train.cache import PrefixCache
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Job:
 class Workplace:
     """What all workers of a study share; small, since it travels to each of them.
 
-    `albums` are the same pictures under each split. Decoded pictures lie in `cache` on every node.
+    `albums` are the same pictures under each split. Decoded pictures lie in `cache` on every node, and so does what
+    frozen stages make of them, in `prefixes`.
     """
 
     albums: tuple[Album, ...]
@@ -45,6 +47,7 @@ class Workplace:
     cache: Path
     threads: int
     use_gpu: bool
+    prefixes: PrefixCache | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,7 +20,7 @@ from raytl.data.album import Album, open_album
 from raytl.data.samples import sample_names, write_sample
 from raytl.data.store import build_store, store_bytes
 from raytl.errors import ConfigError, DataError, RaytlError
-from raytl.family import default_recipe, default_space, head_recipe, probe_recipe
+from raytl.family import default_recipe, default_space, head_recipe, head_space, probe_recipe
 from raytl.models.classifier import build_classifier
 from raytl.models.cost import BackboneFacts, facts_of
 from raytl.models.weights import NONE
@@ -29,17 +30,19 @@ from raytl.space import Domain, Space, Value
 from raytl.study import Study
 from raytl.train.device import faster_precision
 
+Kind = TypeVar("Kind", Value, Domain)
 MEASURE_BATCH = 8  # chosen: enough pictures to compare number formats, few enough to take seconds
 
 
 @dataclass(frozen=True)
 class BackbonePlan:
-    """One backbone's part of a study: where its search starts and what it may change."""
+    """One backbone's part of a study: where its search starts, what it may change, and what heads alone may."""
 
     facts: BackboneFacts
     default: Recipe
     probe: Recipe
     space: Space
+    heads: Space
 
     @property
     def backbone(self) -> str:
@@ -191,7 +194,8 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, meas
     space = default_space(backbone, len(facts.stage_names), class_counts, study.weights)
     space = space.with_domains(domains).without(*fixed)
     space.check(default)
-    return BackbonePlan(facts, default, probe, space)
+    heads = head_space(default, class_counts).with_domains(_kept_by_probe(domains)).without(*_kept_by_probe(fixed))
+    return BackbonePlan(facts, default, probe, space, heads)
 
 
 def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
@@ -207,11 +211,11 @@ def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
         torch.set_num_threads(before)
 
 
-def _kept_by_probe(fixed: Mapping[str, Value]) -> dict[str, Value]:
+def _kept_by_probe(settings: Mapping[str, Kind]) -> dict[str, Kind]:
     """Settings that a person made and that do not contradict what a linear probe is."""
     shaping = {"freeze_depth", "unfreeze_epoch", "head", "attention", "aux_loss_weight", "augment", "mixup", "cutmix"}
     tuned = {"lr", "head_lr_scale", "label_smoothing", "views", "warmup_epochs"}
-    return {name: value for name, value in fixed.items() if name not in shaping | tuned}
+    return {name: value for name, value in settings.items() if name not in shaping | tuned}
 
 
 def _sorted_out(settings: Mapping[str, Domain | Value]) -> tuple[dict[str, Value], dict[str, Domain]]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.errors import ConfigError
+from raytl.family import with_views
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
+from raytl.on_ray.shares import Shares
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
@@ -22,6 +25,14 @@ from raytl.space import Values
 
 STAGE = "search"
 SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """Where a backbone's search begins: recipes by role, and heads that its searcher hears of beforehand."""
+
+    starts: tuple[tuple[str, Recipe], ...]
+    heads: tuple[TrialRow, ...] = ()
 
 
 class BackboneProposals:
@@ -33,13 +44,20 @@ class BackboneProposals:
     """
 
     def __init__(
-        self, part: BackbonePlan, plan: Plan, metric: Metric, known: Sequence[TrialRow], epochs: Mapping[str, int]
+        self,
+        part: BackbonePlan,
+        plan: Plan,
+        metric: Metric,
+        known: Sequence[TrialRow],
+        epochs: Mapping[str, int],
+        ladder: Rungs | None = None,
     ) -> None:
         study = plan.study
-        self._part, self._metric = part, metric
+        self._part, self._metric, self._ladder = part, metric, ladder
+        rungs = ladder or Rungs(part.starts)
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
-        self._first = deque(part.starts)
+        self._first = deque(rungs.starts)
         self._again = deque(
             Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])
             for row in known
@@ -52,6 +70,8 @@ class BackboneProposals:
             if not _ended(row):
                 self._searcher.pend(self._point(row.recipe))
         for row in sorted(filter(_ended, known), key=lambda row: row.ended_at or row.started_at):
+            self.tell(row)
+        for row in rungs.heads:
             self.tell(row)
 
     def next(self) -> Job | None:
@@ -83,7 +103,8 @@ class BackboneProposals:
                 return
             self._suggested += 1
             try:
-                yield SEARCHER, make_recipe(self._part.default, values)
+                recipe = make_recipe(self._part.default, values)
+                yield SEARCHER, (recipe if self._ladder is None else with_views(recipe))
             except ConfigError:  # values that are each allowed but do not go together
                 self._searcher.tell(values, None)
 
@@ -98,14 +119,22 @@ def _ended(row: TrialRow) -> bool:
 class Proposals(Live, TuneSearcher):
     """All backbones' proposals as Tune's searcher, served in turn."""
 
-    def __init__(self, plan: Plan, recorder: Recorder, deadline: Deadline) -> None:
+    def __init__(
+        self, plan: Plan, recorder: Recorder, deadline: Deadline, ladder: Mapping[str, Rungs] | None = None
+    ) -> None:
         super().__init__(metric=None, mode=None)
-        self._deadline = deadline
+        self._deadline, self._shares = deadline, Shares(plan, recorder)
+        rungs = ladder or {}
         earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
         epochs = {name: len(rows) for name, rows in recorder.epochs.items()}
         self._children = {
             part.backbone: BackboneProposals(
-                part, plan, recorder.metric, [row for row in earlier if row.backbone == part.backbone], epochs
+                part,
+                plan,
+                recorder.metric,
+                [row for row in earlier if row.backbone == part.backbone],
+                epochs,
+                rungs.get(part.backbone),
             )
             for part in plan.backbones
         }
@@ -115,7 +144,7 @@ class Proposals(Live, TuneSearcher):
         """The next job of the next backbone that has one, as Tune's configuration."""
         while self._turn and not self._deadline.passed:
             backbone = self._turn.popleft()
-            job = self._children[backbone].next()
+            job = self._children[backbone].next() if self._shares.in_reach(backbone) else None
             if job is not None:
                 self._turn.append(backbone)
                 return configuration(job)

@@ -16,7 +16,7 @@ from raytl.on_ray.cluster import Resources
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.results.folder import StudyFolder
 
-MAY_CHANGE = ("time_limit_seconds", "address")  # how long and where, not what: a study goes on under others
+MAY_CHANGE = ("time_limit_seconds", "address", "cache_gb")  # how long and where, not what: a study goes on under others
 PACKAGES = ("raytl", "ray", "torch", "torchvision", "timm", "optuna", "hyperopt", "pyarrow", "numpy")
 
 

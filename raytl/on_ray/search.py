@@ -15,6 +15,7 @@ from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import Decisions, Group, group_resources, train_group
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Report, Workplace
+from raytl.on_ray.ladder import climb
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import STAGE, Proposals
 from raytl.on_ray.schedulers import make_scheduler
@@ -22,6 +23,7 @@ from raytl.on_ray.trial import WarmTrial
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
+from raytl.study import LADDER
 
 RUNG_SHARE = 9  # measured on recorded curves: a first comparison after a ninth of the epochs loses least for its work
 RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
@@ -31,7 +33,8 @@ def search(
     plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
 ) -> None:
     """Runs the study's search trials and records them; returns when trials, space or time are used up."""
-    proposals = Proposals(plan, recorder, deadline)
+    ladder = {part.backbone: climb(part, recorder, plan.study.trials) for part in plan.backbones}
+    proposals = Proposals(plan, recorder, deadline, ladder if plan.study.policy == LADDER else None)
     keeper = Keeper(folder.checkpoints, recorder)
 
     def on_end(trial: TrialRow, report: Report | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +15,15 @@ from raytl.data.album import Album
 from raytl.data.store import FitData, build_store, open_data
 from raytl.metric import find_metric
 from raytl.on_ray.job import Job, Report, RunFacts, Workplace
+from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import Snapshot, load_snapshot, save_snapshot
+from raytl.train.device import resolve_precision
 from raytl.train.final import read_test_set
 from raytl.train.guards import Diverged
 from raytl.train.loop import Run
 from raytl.train.memory import peak_bytes, reset_peak
+from raytl.train.probing import HeadEvent, fill_views, fit_heads
 from raytl.train.world import World
 
 
@@ -31,11 +34,12 @@ def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
     folder = workplace.checkpoints / job.trial_id
     run = Run(
         job.recipe,
-        _open(workplace.cache, workplace.albums[job.split], job.recipe.eval_resize),
+        open_pictures(workplace.cache, workplace.albums[job.split], job.recipe.eval_resize),
         world,
         _resumable(job, folder),
         metric=find_metric(workplace.metric),
         trial_id=job.trial_id,
+        cache=workplace.prefixes,
     )
     if run.finished:  # a kill fell between the last epoch and the trial's end
         yield _report(job, run, None)
@@ -46,6 +50,29 @@ def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
             yield _report(job, run, row)
     except Diverged as error:
         yield Report(job, None, _facts(run), ended="diverged", reason=str(error))
+
+
+def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> None:
+    """Computes what the frozen stages of `recipe` make of the pictures in `views` (0: as evaluated) for all who follow.
+
+    The evaluation's view is stored of training and validation pictures, the others of training pictures.
+    """
+    torch.set_num_threads(workplace.threads)
+    data = open_pictures(workplace.cache, workplace.albums[0], recipe.eval_resize)
+    world = World(device=device_of(workplace))
+    if workplace.prefixes is not None:
+        fill_views(recipe, data, world, workplace.prefixes, views)
+
+
+def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent]]:
+    """Trains head-only jobs of one backbone together; the number format used, and all that happened."""
+    torch.set_num_threads(workplace.threads)
+    first = jobs[0].recipe
+    data = open_pictures(workplace.cache, workplace.albums[0], first.eval_resize)
+    world = World(device=device_of(workplace))
+    recipes = {job.trial_id: job.recipe for job in jobs}
+    events = fit_heads(recipes, data, world, find_metric(workplace.metric), workplace.prefixes)
+    return resolve_precision(first.precision, world.device).name, [each for epoch in events for each in epoch]
 
 
 def device_of(workplace: Workplace) -> torch.device:
@@ -86,5 +113,6 @@ def _facts(run: Run) -> RunFacts:
 
 
 @lru_cache(maxsize=8)  # chosen: splits times sizes of a study; an entry is a few arrays over a memory map
-def _open(cache_folder: Path, album: Album, resize: int) -> FitData:
+def open_pictures(cache_folder: Path, album: Album, resize: int) -> FitData:
+    """The pictures of an album as a run reads them; kept open in this process."""
     return open_data(album, build_store(album, resize, cache_folder))

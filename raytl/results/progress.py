@@ -27,6 +27,7 @@ class Tally:
     done: int = 0
     stopped: int = 0
     bad: int = 0
+    heads: int = 0
     best: TrialRow | None = None
 
 
@@ -80,16 +81,25 @@ class Progress:
             tally = self._tallies[trial.backbone]
             ended = tally.done + tally.stopped + tally.bad
             self.say(f"{trial.backbone} {ended}/{tally.wanted}: {self._result(trial)}{self._time_left()}")
+        elif trial.stage == "probe":
+            self._count(self._tallies[trial.backbone], trial, heads=1)
         else:
             self._finals += 1
             self.say(f"{trial.backbone} final model ({trial.origin}, seed {trial.recipe.seed}): {self._result(trial)}")
         self._refresh()
 
-    def _count(self, tally: Tally, trial: TrialRow) -> None:
+    def probed(self, backbone: str) -> None:
+        """All heads of a backbone are over: one line for all of them."""
+        tally = self._tallies[backbone]
+        best = f": best {self._result(tally.best)}" if tally.best else ""
+        self.say(f"{backbone}: {tally.heads} heads over frozen stages{best}")
+
+    def _count(self, tally: Tally, trial: TrialRow, heads: int = 0) -> None:
         tally.running.discard(trial.trial_id)
-        tally.done += trial.status == "completed"
-        tally.stopped += trial.status == "stopped"
-        tally.bad += trial.status in ("diverged", "failed")
+        tally.heads += heads
+        tally.done += trial.status == "completed" and not heads
+        tally.stopped += trial.status == "stopped" and not heads
+        tally.bad += trial.status in ("diverged", "failed") and not heads
         ranked = trial.status in ("completed", "stopped")
         if ranked and (tally.best is None or self._metric.key(trial) < self._metric.key(tally.best)):
             tally.best = trial

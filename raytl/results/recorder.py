@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -65,36 +65,42 @@ class Recorder:
         self._watchers = tuple(watchers)
         self._show_last_end(known)
 
-    def start(self, trial: TrialRow) -> None:
-        """Records a trial's beginning; one that was begun before keeps its time and its epochs."""
-        known = self.trials.get(trial.trial_id)
-        trial = replace(trial, started_at=known.started_at) if known else trial
-        self.ledger.commit("trials", [trial])
-        self.trials[trial.trial_id] = trial
-        self.epochs.setdefault(trial.trial_id, [])
-        self.board.start(trial, self.epochs[trial.trial_id])
-        for watcher in self._watchers:
-            watcher.started(trial)
+    def start(self, *trials: TrialRow) -> None:
+        """Records the beginning of trials, in one commit; those that were begun before keep their time and epochs."""
+        rows = [self._as_begun(trial) for trial in trials]
+        self.ledger.commit("trials", rows)
+        for trial in rows:
+            self.trials[trial.trial_id] = trial
+            self.epochs.setdefault(trial.trial_id, [])
+            self.board.start(trial, self.epochs[trial.trial_id])
+            for watcher in self._watchers:
+                watcher.started(trial)
 
-    def epoch(self, row: EpochRow) -> None:
-        """Records an epoch of a trial that was started; of one trained twice, the first row counts and is shown."""
-        self.ledger.commit("epochs", [row])
-        if any(known.epoch == row.epoch for known in self.epochs[row.trial_id]):
-            return
-        self.epochs[row.trial_id].append(row)
-        self.board.epoch(row)
-        for watcher in self._watchers:
-            watcher.epoch(self.trials[row.trial_id], row)
+    def epoch(self, *rows: EpochRow) -> None:
+        """Records epochs of trials that were started, in one commit; of one trained twice, the first row counts."""
+        self.ledger.commit("epochs", rows)
+        for row in rows:
+            if any(known.epoch == row.epoch for known in self.epochs[row.trial_id]):
+                continue
+            self.epochs[row.trial_id].append(row)
+            self.board.epoch(row)
+            for watcher in self._watchers:
+                watcher.epoch(self.trials[row.trial_id], row)
 
     def end(self, trial_id: str, ending: Ending) -> TrialRow:
         """Records how a trial ended, with the figures of its best epoch unless it failed."""
-        trial = _summed_up(self.trials[trial_id], self.epochs[trial_id], ending)
-        self.ledger.commit("trials", [trial])
-        self.trials[trial_id] = trial
-        self.board.end(trial)
-        for watcher in self._watchers:
-            watcher.ended(trial)
-        return trial
+        return self.end_all({trial_id: ending})[0]
+
+    def end_all(self, endings: Mapping[str, Ending]) -> list[TrialRow]:
+        """Records how several trials ended, in one commit."""
+        rows = [_summed_up(self.trials[name], self.epochs[name], ending) for name, ending in endings.items()]
+        self.ledger.commit("trials", rows)
+        for trial in rows:
+            self.trials[trial.trial_id] = trial
+            self.board.end(trial)
+            for watcher in self._watchers:
+                watcher.ended(trial)
+        return rows
 
     def pictures(self, rows: Sequence[PictureRow]) -> None:
         """Records what the scan found."""
@@ -117,6 +123,10 @@ class Recorder:
     def close(self) -> None:
         """Closes the event files."""
         self.board.close()
+
+    def _as_begun(self, trial: TrialRow) -> TrialRow:
+        known = self.trials.get(trial.trial_id)
+        return replace(trial, started_at=known.started_at) if known else trial
 
     def _show_last_end(self, known: Tables) -> None:
         last = known.trials.sort_by("commit_number").slice(max(0, len(known.trials) - 1)).to_pylist()

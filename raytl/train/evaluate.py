@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from raytl.data.store import PictureSet
-from raytl.data.views import View, eval_batch
+from raytl.data.views import View
 from raytl.models.classifier import Classifier
 from raytl.train.device import Precision
+from raytl.train.inputs import FixedView, Inputs
 from raytl.train.losses import evaluation_sums
 from raytl.train.metrics import Counts
 from raytl.train.sampling import eval_shares
@@ -30,13 +31,14 @@ class Evaluator:
     class_count: int
     loss: str
 
-    def counts(self, model: Classifier, pictures: PictureSet) -> Counts:
-        """Confusion, loss and weight summed over all pictures and workers."""
+    def counts(self, model: Classifier, pictures: PictureSet, stored: Inputs | None = None) -> Counts:
+        """Confusion, loss and weight summed over all pictures and workers; `stored` spares the model its prefix."""
         total = Counts.zeros(self.class_count)
+        inputs = stored or FixedView(pictures, self.view)
         with torch.inference_mode():
             for share in eval_shares(len(pictures), BATCH, self.world.rank, self.world.size):
                 if len(share):
-                    logits = self._logits(model, pictures, share)
+                    logits = self._logits(model, inputs, share)
                     labels = pictures.labels[share].to(logits.device)
                     total = total + Counts.of(
                         logits, labels, self.class_count, evaluation_sums(logits, labels, self.loss)
@@ -47,21 +49,22 @@ class Evaluator:
     def logits(self, model: Classifier, pictures: PictureSet) -> Tensor:
         """Logits `(N, K)` float32 of every picture in the set's order, on every worker."""
         rows, indices = [], []
+        inputs = FixedView(pictures, self.view)
         with torch.inference_mode():
             for share in eval_shares(len(pictures), BATCH, self.world.rank, self.world.size):
                 if len(share):
-                    rows.append(self._logits(model, pictures, share))
+                    rows.append(self._logits(model, inputs, share))
                     indices.append(torch.as_tensor(share, dtype=torch.int64, device=self.world.device))
             if not rows:  # fewer pictures than workers: this one still takes part in the gathering
-                rows = [self._logits(model, pictures, np.array([0]))[:0]]
+                rows = [self._logits(model, inputs, np.array([0]))[:0]]
                 indices = [torch.zeros(0, dtype=torch.int64, device=self.world.device)]
             values = self.world.gather(torch.cat(rows))
             order = self.world.gather(torch.cat(indices))
         return values[order.argsort()].cpu()
 
-    def _logits(self, model: Classifier, pictures: PictureSet, share: np.ndarray) -> Tensor:
+    def _logits(self, model: Classifier, inputs: Inputs, share: np.ndarray) -> Tensor:
         model.eval()
-        batch = eval_batch(pictures, share, self.view).to(self.world.device, non_blocking=True)
+        batch = inputs.batch(share, 1).to(self.world.device, non_blocking=True)
         with self.precision.autocast():
-            logits: Tensor = model(batch)
+            logits = model.suffix(batch, inputs.depth)
         return logits.float()

@@ -1,4 +1,4 @@
-"""One model being trained: a batch goes in, a step is taken.
+"""One model being trained: a batch goes in, a step is taken. `HeadLearner` does the same for a head alone.
 
 Under several workers a batch is a worker's share of a global batch. Losses are sums over the share divided by
 the global sum of weights, so that the step is that of one worker with the whole batch.
@@ -7,19 +7,21 @@ the global sum of weights, so that the step is that of one worker with the whole
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from raytl.data.store import FitData
-from raytl.data.views import View, train_batch
 from raytl.models.classifier import Classifier
 from raytl.models.stages import parameter_groups
 from raytl.recipe import Recipe
 from raytl.train.device import Precision
 from raytl.train.ema import Ema
 from raytl.train.guards import check_finite, check_gradients, check_groups
+from raytl.train.inputs import Inputs
 from raytl.train.losses import LossSums, make_loss, soft_labels
 from raytl.train.metrics import Counts
 from raytl.train.mixing import mix
@@ -30,15 +32,33 @@ from raytl.train.world import World
 LEAST = 2  # batch-norm cannot train on one value per channel: shorter shares are filled up with copies of no weight
 
 
-class _WithAuxiliary(nn.Module):
+class Learning(Protocol):
+    """What a run needs of whoever takes its steps; `lr` is the rate of the last one."""
+
+    lr: float
+
+    def train_epoch(self, epoch: int, shares: Iterable[np.ndarray], schedule: Schedule) -> Counts:
+        """Takes one step per share of rows and returns the sums over all workers."""
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the block the model holds what is to be evaluated: its averaged weights, where they are averaged."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs, by name."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts back what `tensors()` gave, into a learner of the same recipe and phase."""
+
+
+class _Suffix(nn.Module):
     """Gives every head's logits from `forward`, the only method that gradient averaging sees."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier, depth: int) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.depth = model, depth
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return self.model.forward_with_auxiliary(x)
+        return self.model.suffix_with_auxiliary(x, self.depth)
 
 
 class Learner:
@@ -46,6 +66,7 @@ class Learner:
 
     Args:
         data: the pictures of all workers; each worker draws its share of the training set.
+        inputs: the same training pictures as the model is to see them.
         lr_scale: factor on every rate (1, or the recipe's `unfreeze_lr_scale` after unfreezing).
     """
 
@@ -56,18 +77,18 @@ class Learner:
         data: FitData,
         world: World,
         precision: Precision,
-        view: View,
+        inputs: Inputs,
         lr_scale: float = 1.0,
     ) -> None:
-        self.recipe, self.model, self.pictures, self.world = recipe, model, data.train, world
-        self.precision, self.view = precision, view
+        self.recipe, self.model, self.labels, self.world = recipe, model, data.train.labels, world
+        self.precision, self.inputs = precision, inputs
         counts = torch.bincount(data.train.labels, minlength=len(data.classes))
         self.loss = make_loss(recipe, counts.tolist(), world.device)
         groups = parameter_groups(model)
         check_groups(model, groups)
         self.optimizer = make_optimizer(recipe, groups, lr_scale)
         self.ema = Ema(model, recipe.ema_decay)
-        self.module = world.wrap(_WithAuxiliary(model))
+        self.module = world.wrap(_Suffix(model, inputs.depth))
         self.lr = recipe.lr * lr_scale
         self.lr_scale = lr_scale
         self._gradients_checked = False
@@ -81,6 +102,10 @@ class Learner:
             self._set_rates(schedule.factor(epoch, step))
             total = total + self._step(epoch, step, share, mixing)
         return Counts.unpack(self.world.sum(total.pack().to(self.world.device)).cpu(), self.loss.class_count)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the block the model holds its averages, if the recipe keeps any."""
+        return self.ema.applied()
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs: model, optimizer and average, by name."""
@@ -142,10 +167,9 @@ class Learner:
 
     def _batch(self, share: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
         rows = np.resize(share if len(share) else np.array([0]), max(len(share), LEAST))
-        view_index = (epoch - 1) % self.recipe.views + 1 if self.recipe.views else epoch
-        pictures = train_batch(self.pictures, rows, self.view, self.recipe.seed, view_index)
+        batch = self.inputs.batch(rows, epoch)
         device = self.world.device
-        return pictures.to(device, non_blocking=True), self.pictures.labels[torch.from_numpy(rows)].to(device)
+        return batch.to(device, non_blocking=True), self.labels[torch.from_numpy(rows)].to(device)
 
 
 def trained_state(model: Classifier, recipe: Recipe) -> dict[str, Tensor]:

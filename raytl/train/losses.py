@@ -21,7 +21,7 @@ EFFECTIVE_BETA = 0.999  # cited: one of the three values Cui et al. (2019) compa
 
 
 class LossSums(NamedTuple):
-    """Scalar tensors: the weighted sum of sample losses, and the sum of sample weights."""
+    """Scalar tensors, or (T,) for T heads: the weighted sum of sample losses, and the sum of sample weights."""
 
     total: Tensor
     weight: Tensor
@@ -44,21 +44,26 @@ class Loss:
     of class index 1; otherwise it is one logit per class, each class against the rest. A sample weighs the
     weight of its class; with soft labels, `targets @ class_weights`. Smoothing changes targets, not weights. For
     whole labels this is torch's weighted `cross_entropy`.
+
+    For T heads that see the same pictures, what differs between them is a tensor with a place for each head:
+    smoothing and gamma (T, 1, 1), class weights (T, 1, class_count) (`stack_losses`).
     """
 
     name: str
     class_count: int
-    label_smoothing: float = 0.0
-    focal_gamma: float = 0.0
+    label_smoothing: float | Tensor = 0.0
+    focal_gamma: float | Tensor = 0.0
     class_weights: Tensor | None = None
 
     def sums(self, logits: Tensor, targets: Tensor) -> LossSums:
         """Total and weight of a batch, which may be empty.
 
-        logits: (B, K) float; targets: (B, class_count) soft labels that add up to 1 in each row.
+        logits: (B, K) float, or (T, B, K) for sums (T,); targets: (B, class_count) soft labels that add up to 1 in
+        each row.
         """
-        weight = (targets.to(_wide(logits)) @ self._weights(logits)).sum()
-        return LossSums(self.each(logits, targets).sum(), weight)
+        total = self.each(logits, targets).sum(-1)
+        weight = self._sample_weights(logits, targets).sum(-1)
+        return LossSums(total, weight.expand_as(total))
 
     def each(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The weighted loss of every sample; logits: (..., K), targets: (..., class_count) -> (...)."""
@@ -68,12 +73,15 @@ class Loss:
         smoothed = targets * (1 - self.label_smoothing) + self.label_smoothing / self.class_count
         if self.name == "bce" and wide.shape[-1] > 1:
             losses = F.binary_cross_entropy_with_logits(wide, smoothed.expand_as(wide), reduction="none")
-            return losses.mean(-1) * (targets @ weights)
+            return losses.mean(-1) * self._sample_weights(logits, targets)
         log_probabilities_ = log_probabilities(wide, self.name)
         losses = -weights * smoothed * log_probabilities_
         if self.name == "focal":
             losses = losses * _focus(log_probabilities_, self.focal_gamma)
         return losses.sum(-1)
+
+    def _sample_weights(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (targets.to(_wide(logits)) * self._weights(logits)).sum(-1)
 
     def _weights(self, logits: Tensor) -> Tensor:
         wide = _wide(logits)
@@ -103,16 +111,32 @@ def make_loss(recipe: Recipe, class_counts: Sequence[int], device: torch.device 
     )
 
 
+def stack_losses(losses: Sequence[Loss], like: Tensor) -> Loss:
+    """The losses of T heads, of the same name and classes, as one; for logits of the type and device of `like`.
+
+    A number in which all heads agree stays a number, and targets made with it are made once for all heads.
+    """
+    weighted = any(loss.class_weights is not None for loss in losses)
+    return Loss(
+        name=losses[0].name,
+        class_count=losses[0].class_count,
+        label_smoothing=_by_head([loss.label_smoothing for loss in losses], like),
+        focal_gamma=_by_head([loss.focal_gamma for loss in losses], like),
+        class_weights=torch.stack([loss._weights(like) for loss in losses]).unsqueeze(1) if weighted else None,
+    )
+
+
 def evaluation_sums(logits: Tensor, labels: Tensor, loss: str) -> LossSums:
     """The log loss of the true classes: unweighted, unsmoothed, unfocused; the weight is the sample count.
 
     Early stopping, `plateau` and the metric `val_loss` compare recipes that train on different losses, so all are
     measured by what they have in common, the probability given to the true class. For one logit this is plain binary
     cross-entropy, for softmax plain cross-entropy. `loss` is the one trained on: it says what the logits mean.
-    logits: (B, K) float; labels: (B,) int64.
+    logits: (B, K) float, or (T, B, K) for sums (T,); labels: (B,) int64.
     """
-    of_true_class = log_probabilities(logits, loss).gather(-1, labels.unsqueeze(-1))
-    return LossSums(-of_true_class.sum(), of_true_class.new_tensor(float(len(labels))))
+    places = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    total = -log_probabilities(logits, loss).gather(-1, places).squeeze(-1).sum(-1)
+    return LossSums(total, torch.full_like(total, len(labels)))
 
 
 def soft_labels(labels: Tensor, class_count: int) -> Tensor:
@@ -132,7 +156,11 @@ def log_probabilities(logits: Tensor, loss: str) -> Tensor:
     return F.log_softmax(F.logsigmoid(wide) if loss == "bce" else wide, -1)
 
 
-def _focus(log_probabilities_: Tensor, gamma: float) -> Tensor:
+def _by_head(values: Sequence[float | Tensor], like: Tensor) -> float | Tensor:
+    return values[0] if len(set(values)) == 1 else like.new_tensor(values).view(-1, 1, 1)
+
+
+def _focus(log_probabilities_: Tensor, gamma: float | Tensor) -> Tensor:
     rest = 1 - log_probabilities_.exp()
     return rest.clamp_min(torch.finfo(rest.dtype).eps) ** gamma  # the slope of 0**gamma is infinite for gamma < 1
 

@@ -13,13 +13,13 @@ import torch
 from raytl.data.store import PictureSet
 from raytl.errors import StorageError
 from raytl.metric import Metric
+from raytl.models.chance import seed_torch
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.results.figures import confusion_png, mistakes_png
 from raytl.results.schemas import ConfirmedRow, PredictionRow
 from raytl.train.checkpoint import load_snapshot
 from raytl.train.learner import trained_state
-from raytl.train.loop import seed_torch
 from raytl.use.card import ModelCard
 from raytl.use.export import save_model
 

@@ -1,0 +1,119 @@
+"""The probe stage of the ladder: what frozen backbones give, computed once, and very many heads over it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from raytl.family import with_views
+from raytl.on_ray.bridge import trial_row
+from raytl.on_ray.cluster import Slots
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Job, Workplace
+from raytl.on_ray.plan import BackbonePlan, Plan
+from raytl.on_ray.proposals import SEARCHER
+from raytl.on_ray.searchers import make_searcher, seed_of
+from raytl.recipe import Recipe, make_recipe, trial_id
+from raytl.results.recorder import Ending, Recorder
+from raytl.results.schemas import TrialRow
+
+if TYPE_CHECKING:
+    from raytl.train.probing import HeadEvent
+
+PROBE_STAGE = "probe"
+HEADS = 128  # chosen: heads per backbone; together they take seconds, and more would mostly fit the validation pictures
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a task says of a backbone's heads."""
+
+    events: tuple[HeadEvent, ...]
+    node: str
+    precision: str
+
+
+def probe(plan: Plan, recorder: Recorder, workplace: Workplace, slots: Slots, deadline: Deadline) -> None:
+    """Trains the heads of all backbones and records them; what an earlier run recorded is not done again."""
+    jobs = {part.backbone: _left(head_jobs(part, plan), recorder) for part in plan.backbones}
+    wanted = [part for part in plan.backbones if jobs[part.backbone]]
+    if not wanted or deadline.passed:
+        return
+    place = ray.put(workplace)
+    share = {"num_cpus": slots.cpus_per_worker, "num_gpus": 1 if slots.use_gpu else 0}
+    ray.get([_store.options(**share).remote(place, recipe, views) for recipe, views in _passes(wanted, slots)])
+    tasks = {_train.options(**share).remote(place, tuple(jobs[part.backbone])): part.backbone for part in wanted}
+    for backbone, probed in _as_they_end(tasks):
+        _record(plan, recorder, jobs[backbone], probed)
+
+
+def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
+    """The backbone's linear probe, the head on augmented pictures, and heads drawn from the space of heads."""
+    recipes = [(role, recipe) for role, recipe in part.starts if recipe.freeze_depth == part.stage_count]
+    searcher = make_searcher("random", part.heads, seed_of(plan.study.seed, f"{part.backbone} heads"))
+    points = (searcher.suggest(index) for index in range(HEADS - len(recipes)))
+    recipes += [(SEARCHER, with_views(make_recipe(part.probe, point))) for point in points if point is not None]
+    named = {trial_id(recipe, plan.album.fingerprint, PROBE_STAGE): (role, recipe) for role, recipe in recipes}
+    return [Job(name, PROBE_STAGE, role, recipe) for name, (role, recipe) in named.items()]
+
+
+def best_head(recorder: Recorder, backbone: str) -> TrialRow | None:
+    """The backbone's best head so far; None where none has a figure."""
+    return min(ranked_heads(recorder, backbone), key=recorder.metric.key, default=None)
+
+
+def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
+    """The backbone's heads, best first."""
+    rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == backbone]
+    return sorted((row for row in rows if row.status == "completed"), key=recorder.metric.key)
+
+
+def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
+    known = recorder.trials
+    return [job for job in jobs if job.trial_id not in known or known[job.trial_id].status == "running"]
+
+
+def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recipe, tuple[int, ...]]]:
+    """Each backbone's passes over the pictures: the views of the training pictures, shared out over the slots."""
+    for part in parts:
+        head = next((recipe for role, recipe in part.starts if role == "head"), part.probe)
+        views = tuple(range(1 + head.views))
+        for start in range(min(slots.count, len(views))):
+            yield head, views[start :: slots.count]
+
+
+def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed]]:
+    waiting = list(tasks)
+    while waiting:
+        (ready,), waiting = ray.wait(waiting)
+        yield tasks[ready], ray.get(ready)
+
+
+def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed) -> None:
+    """Commits all that a backbone's heads gave: their beginnings, their epochs, their ends."""
+    recorder.start(*(trial_row(plan, job, tune_trial_id="", workers=1) for job in jobs))
+    recorder.epoch(*(event.row for event in probed.events if event.row is not None))
+    ends = [event for event in probed.events if event.ended is not None]
+    recorder.end_all(
+        {event.trial_id: Ending(str(event.ended), event.reason, probed.node, probed.precision) for event in ends}
+    )
+
+
+@ray.remote
+def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> None:
+    """Computes what the recipe's frozen backbone makes of the pictures, view by view, into the machine's cache."""
+    from raytl.on_ray.work import store_views
+
+    store_views(workplace, recipe, views)
+
+
+@ray.remote
+def _train(workplace: Workplace, jobs: Sequence[Job]) -> Probed:
+    from raytl.on_ray.work import train_heads
+
+    precision, events = train_heads(workplace, jobs)
+    return Probed(tuple(events), socket.gethostname(), precision)

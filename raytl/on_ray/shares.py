@@ -1,0 +1,43 @@
+"""How backbones share a search: those that have fallen too far behind give their trials up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from raytl.on_ray.plan import Plan
+from raytl.results.recorder import Recorder
+from raytl.results.schemas import TrialRow
+from raytl.study import LADDER
+
+REACH = 3.0  # chosen: standard errors of a validation accuracy by which a backbone may lie behind the best one
+FAIR = 0.5  # chosen: the share of its trials that every backbone gets, whatever it shows
+
+
+class Shares:
+    """Says which backbones go on. Under the policy `flat` all of them do.
+
+    A backbone drops out after half its trials if its best validation accuracy (or macro F1) lies below the best
+    backbone's by more than the noise of two such figures. Losses have no known noise: with `val_loss` all go on.
+    """
+
+    def __init__(self, plan: Plan, recorder: Recorder) -> None:
+        self._plan, self._recorder = plan, recorder
+        self._pictures = len(plan.album.part("val"))
+
+    def in_reach(self, backbone: str) -> bool:
+        """Whether the backbone's next trial is worth its time."""
+        study = self._plan.study
+        if study.policy != LADDER or len(self._plan.backbones) == 1 or not self._recorder.metric.maximize:
+            return True
+        rows = [row for row in self._recorder.trials.values() if row.stage in ("probe", "search")]
+        begun = sum(row.backbone == backbone and row.stage == "search" for row in rows)
+        if begun < math.ceil(study.trials * FAIR):
+            return True
+        own = self._best(row for row in rows if row.backbone == backbone)
+        best = self._best(rows)
+        return own >= best - REACH * math.sqrt(max(best * (1 - best), 1 / self._pictures) / self._pictures)
+
+    def _best(self, rows: Iterable[TrialRow]) -> float:
+        figures = (getattr(row, self._recorder.metric.name) for row in rows if row.status in ("completed", "stopped"))
+        return max((figure for figure in figures if figure is not None), default=0.0)

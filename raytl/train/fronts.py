@@ -1,0 +1,128 @@
+"""What stands in front of the trained part of a model: fresh pictures, or what the frozen part made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from raytl.data.store import FitData, PictureSet
+from raytl.data.views import View
+from raytl.models.backbones import InputSpec
+from raytl.models.classifier import Classifier
+from raytl.recipe import Recipe
+from raytl.train.cache import PrefixCache
+from raytl.train.device import Precision
+from raytl.train.inputs import FixedView, FreshViews, Inputs, StoredViews
+from raytl.train.prefix import VIEW_SEED, compute, key_of
+from raytl.train.prefix_store import Activations, Decision, PrefixStore
+from raytl.train.world import World
+
+BUILD_BATCH = 32  # chosen: what trials train with, so that activations fit wherever a trial fits
+
+
+@dataclass(frozen=True, eq=False)
+class Fronts:
+    """Inputs for training and, where they are stored, for validation; `notes` say what was not worth storing."""
+
+    train: Inputs
+    val: Inputs | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_fronts(
+    model: Classifier, recipe: Recipe, data: FitData, world: World, precision: Precision, cache: PrefixCache | None
+) -> Fronts:
+    """The inputs of a run, taken from `cache` as far as the recipe's pictures repeat and it pays."""
+    plain = train_inputs(recipe, model, data)
+    if cache is None or not can_store(model, recipe):
+        return Fronts(plain)
+    stored = partial(_stored, model, recipe, precision=precision, cache=cache, device=world.device)
+    val = stored(data.val, (0,))
+    train = stored(data.train, stored_views(recipe)) if repeats(recipe) else Decision(None)
+    depth = recipe.freeze_depth
+    return Fronts(
+        StoredViews(train.entries, depth) if train.entries else plain,
+        StoredViews(val.entries, depth) if val.entries else None,
+        tuple(dict.fromkeys(each.reason for each in (train, val) if each.reason)),
+    )
+
+
+def train_inputs(recipe: Recipe, model: Classifier, data: FitData) -> Inputs:
+    """The training pictures as the recipe shows them, made ready anew each time."""
+    view = make_view(recipe, model.input, augmented=True)
+    if not view.augment:
+        return FixedView(data.train, view)
+    return FreshViews(data.train, view, recipe.seed, recipe.views)
+
+
+def make_view(recipe: Recipe, spec: InputSpec, augmented: bool) -> View:
+    """How the recipe wants pictures shown: size, normalization and, for training, augmentation."""
+    return View(recipe.image_size, spec.mean, spec.std, recipe.parsed_augment if augmented else ())
+
+
+def can_store(model: Classifier, recipe: Recipe) -> bool:
+    """Whether the frozen stages make the same of a picture in every epoch, and the pass can be interrupted there."""
+    depth = recipe.freeze_depth
+    return depth > 0 and model.backbone.splits_at(depth) and not model.hears_prefix(depth)
+
+
+def repeats(recipe: Recipe) -> bool:
+    """Whether training shows the same views again: not with fresh augmentation, nor with mixed pictures."""
+    fresh = recipe.augment != "none" and bool(recipe.parsed_augment) and recipe.views == 0
+    return not (fresh or recipe.mixup or recipe.cutmix)
+
+
+def stored_views(recipe: Recipe) -> tuple[int, ...]:
+    """The views of the training pictures by number: 0 is the evaluation's, which training without augmentation sees."""
+    if not recipe.parsed_augment:
+        return (0,)
+    return tuple(range(1, min(recipe.views, recipe.epochs) + 1))
+
+
+def _stored(
+    model: Classifier,
+    recipe: Recipe,
+    pictures: PictureSet,
+    views: Sequence[int],
+    *,
+    precision: Precision,
+    cache: PrefixCache,
+    device: torch.device,
+) -> Decision:
+    """One entry per view behind the recipe's frozen stages; none at all where one of them does not pay."""
+    entries: list[Activations] = []
+    uses = recipe.epochs / len(views) * cache.sharers
+    for view in views:
+        decision = store_view(model, recipe, pictures, view, (recipe.freeze_depth,), precision, cache, uses)
+        if decision.entries is None:
+            return decision
+        entries += [each.to(device) for each in decision.entries] if device.type == "cuda" else decision.entries
+    return Decision(entries)
+
+
+def store_view(
+    model: Classifier,
+    recipe: Recipe,
+    pictures: PictureSet,
+    view: int,
+    depths: Sequence[int],
+    precision: Precision,
+    cache: PrefixCache,
+    uses: float,
+) -> Decision:
+    """The entries of one view behind each of `depths`, computed in one pass where they are not there yet."""
+    shown = make_view(recipe, model.input, augmented=view > 0)
+    keys = [key_of(model, recipe, pictures, depth, view, precision) for depth in depths]
+    produce = partial(compute, model, pictures, shown, depths, precision=precision, seed=VIEW_SEED, view_index=view)
+    store = open_store(cache.folder, cache.limit_bytes)
+    return store.build(keys, len(pictures), produce, BUILD_BATCH, uses)
+
+
+@lru_cache(maxsize=4)
+def open_store(folder: Path, limit_bytes: int) -> PrefixStore:
+    """One store object per process and folder: it remembers what it has verified and what did not pay."""
+    return PrefixStore(folder, limit_bytes)

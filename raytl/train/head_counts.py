@@ -1,0 +1,67 @@
+"""What is measured of T heads that see the same pictures: `train.metrics.Counts` of all of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raytl.train.metrics import Counts, predicted_classes
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayCounts:
+    """Sums over the samples seen, on the device until a figure is asked for.
+
+    `confusion`: (T, C, C) int64, rows are true classes, columns predicted ones. `loss_total` and `weight`: (T,)
+    float64.
+    """
+
+    confusion: Tensor
+    loss_total: Tensor
+    weight: Tensor
+
+    @classmethod
+    def zeros(cls, count: int, class_count: int, device: torch.device | str = "cpu") -> ArrayCounts:
+        """Nothing counted yet for so many heads."""
+        confusion = torch.zeros(count, class_count, class_count, dtype=torch.int64, device=device)
+        return cls(confusion, *torch.zeros(2, count, dtype=torch.float64, device=device).unbind())
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, class_count: int, totals: Tensor, weights: Tensor) -> ArrayCounts:
+        """One batch, which may be empty; logits: (T, B, K); labels: (B,) int64; totals, weights: (T,) of the losses."""
+        count = len(logits)
+        predicted = predicted_classes(logits.flatten(0, 1)).view(count, -1)
+        heads = torch.arange(count, device=logits.device).unsqueeze(1)
+        cells = ((heads * class_count + labels) * class_count + predicted).flatten()
+        confusion = torch.zeros(count * class_count**2, dtype=torch.int64, device=logits.device)
+        confusion.index_add_(0, cells, torch.ones_like(cells))
+        return cls(confusion.view(count, class_count, class_count), totals.detach().double(), weights.detach().double())
+
+    def __add__(self, other: ArrayCounts) -> ArrayCounts:
+        """Both together, on the device of the second, so that zeros may start anywhere."""
+        device = other.confusion.device
+        return ArrayCounts(
+            self.confusion.to(device) + other.confusion,
+            self.loss_total.to(device) + other.loss_total,
+            self.weight.to(device) + other.weight,
+        )
+
+    def one(self, index: int) -> Counts:
+        """What was counted of one head."""
+        return Counts(self.confusion[index], self.loss_total[index], self.weight[index])
+
+    def keep(self, places: list[int]) -> ArrayCounts:
+        """What was counted of the heads at `places`."""
+        return ArrayCounts(self.confusion[places], self.loss_total[places], self.weight[places])
+
+    def pack(self) -> Tensor:
+        """All sums as one float64 tensor (T, C * C + 2), a head's row as `Counts.pack` makes it, for one reduction."""
+        return torch.cat([self.confusion.flatten(1).double(), self.loss_total[:, None], self.weight[:, None]], 1)
+
+    @classmethod
+    def unpack(cls, rows: Tensor, class_count: int) -> ArrayCounts:
+        """The counts behind a packed tensor, or behind a sum of packed tensors."""
+        confusion = rows[:, :-2].round().to(torch.int64).unflatten(1, (class_count, class_count))
+        return cls(confusion, rows[:, -2].clone(), rows[:, -1].clone())

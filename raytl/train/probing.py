@@ -1,0 +1,221 @@
+"""Many head-only recipes of one backbone, trained together over shared features."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raytl.data.store import FitData
+from raytl.errors import ConfigError
+from raytl.metric import Metric
+from raytl.models.chance import seed_torch
+from raytl.models.classifier import Classifier, build_classifier, fresh_head, output_count
+from raytl.models.cost import facts_of
+from raytl.models.heads import feature_count
+from raytl.recipe import Recipe
+from raytl.results.schemas import EpochRow
+from raytl.train.cache import PrefixCache
+from raytl.train.course import Course, figures_of
+from raytl.train.device import memory_format, resolve_precision
+from raytl.train.evaluate import BATCH
+from raytl.train.fronts import Fronts, make_view, open_fronts, store_view
+from raytl.train.guards import check_weights_in_use, collapse
+from raytl.train.head_array import HeadArray, bucket_of
+from raytl.train.head_counts import ArrayCounts
+from raytl.train.head_learner import features_of, noise_of
+from raytl.train.inputs import FixedView
+from raytl.train.losses import evaluation_sums
+from raytl.train.metrics import Counts
+from raytl.train.sampling import batches, epoch_order, eval_shares, step_count
+from raytl.train.world import World
+
+MANY = 100.0  # chosen: readings of an entry that hundreds of heads share; it always pays
+
+
+@dataclass(frozen=True)
+class HeadEvent:
+    """One epoch of one head, or how it ended: `ended` is None, completed or diverged; `row` is None for the latter."""
+
+    trial_id: str
+    row: EpochRow | None
+    ended: str | None = None
+    reason: str | None = None
+
+
+def fit_heads(
+    recipes: Mapping[str, Recipe], data: FitData, world: World, metric: Metric, cache: PrefixCache | None
+) -> Iterator[list[HeadEvent]]:
+    """Trains head-only recipes, by trial id, and yields what each epoch brought, bucket after bucket.
+
+    The rows are those of `fit` with each recipe alone, but for times: heads that train together share them evenly.
+
+    Raises:
+        ConfigError: for a recipe that trains more than a head.
+    """
+    _check_heads(recipes.values())
+    buckets: dict[object, dict[str, Recipe]] = defaultdict(dict)
+    for name, recipe in recipes.items():
+        buckets[bucket_of(recipe)][name] = recipe
+    for group in buckets.values():
+        yield from _Bucket(group, data, world, metric, cache).epochs()
+
+
+def fill_views(recipe: Recipe, data: FitData, world: World, cache: PrefixCache, views: Sequence[int]) -> None:
+    """Stores what the frozen stages of `recipe` make of the training pictures in `views`.
+
+    View 0, the evaluation's, is stored of the validation pictures as well. Heads by the hundred will read it.
+    """
+    model = _frozen_model(recipe, data, world)
+    precision = resolve_precision(recipe.precision, world.device)
+    for view in views:
+        sets = (data.train, data.val) if view == 0 else (data.train,)
+        for pictures in sets:
+            store_view(model, recipe, pictures, view, (recipe.freeze_depth,), precision, cache, MANY)
+
+
+class _Bucket:
+    """Recipes that share an array: what they see, and how far each has come."""
+
+    def __init__(
+        self, recipes: Mapping[str, Recipe], data: FitData, world: World, metric: Metric, cache: PrefixCache | None
+    ) -> None:
+        self._names, self._recipes = list(recipes), list(recipes.values())
+        self._first = self._recipes[0]
+        self._data, self._world = data, world
+        self._model = _frozen_model(self._first, data, world)
+        self._precision = resolve_precision(self._first.precision, world.device)
+        self._fronts = self._open(cache)
+        counts = torch.bincount(data.train.labels, minlength=len(data.classes)).tolist()
+        features = feature_count(self._model.head)
+        self._array = HeadArray(self._recipes, features, counts, world.device)
+        outputs = output_count(self._first, len(data.classes))
+        self._array.load_heads([fresh_head(recipe, features, outputs) for recipe in self._recipes])
+        steps = step_count(len(data.train), self._first.batch_size)
+        self._courses = [Course(recipe, steps, metric) for recipe in self._recipes]
+
+    def epochs(self) -> Iterator[list[HeadEvent]]:
+        """The events of each epoch, until no head has one left."""
+        epoch = 0
+        while self._names:
+            epoch += 1
+            yield self._epoch(epoch)
+
+    def _open(self, cache: PrefixCache | None) -> Fronts:
+        longest = max(self._recipes, key=lambda recipe: recipe.epochs)
+        shared = cache and replace(cache, sharers=cache.sharers * len(self._recipes))
+        return open_fronts(self._model, longest, self._data, self._world, self._precision, shared)
+
+    def _epoch(self, epoch: int) -> list[HeadEvent]:
+        begin, started_at = time.perf_counter(), datetime.now(UTC)
+        trained, broken = self._train(epoch)
+        order_seconds = time.perf_counter() - begin
+        validated = self._validate()
+        span = (datetime.now(UTC) - started_at) / len(self._names)
+        speed = len(self._data.train) * len(self._names) / order_seconds
+        events = []
+        for index in range(len(self._names)):
+            counts = validated.one(index)
+            if index in broken or not np.isfinite(counts.mean_loss):
+                events.append(self._diverged(index, epoch))
+                continue
+            start = started_at + index * span
+            events.append(self._event(index, epoch, (start, start + span), speed, trained.one(index), counts))
+        self._keep([index for index, event in enumerate(events) if event.ended is None])
+        return events
+
+    def _train(self, epoch: int) -> tuple[ArrayCounts, set[int]]:
+        """Sums over the epoch, and the heads whose loss stopped being a number."""
+        labels = self._data.train.labels
+        order = epoch_order(labels.numpy(), self._first.sampler, self._first.seed, epoch)
+        noise = noise_of(self._first, epoch, self._world)
+        total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
+        finite = torch.ones(len(self._names), dtype=torch.bool, device=self._world.device)
+        for step, rows in enumerate(batches(order, self._first.batch_size, 0, 1)):
+            factors = [course.schedule.factor(epoch, step) for course in self._courses]
+            expected = labels[torch.from_numpy(rows)].to(self._world.device)
+            taken = self._array.step(self._features(rows, epoch), expected, factors, noise, self._world)
+            finite &= taken.finite
+            total = total + ArrayCounts.of(taken.logits, expected, self._array.class_count, taken.totals, taken.weights)
+        return total, set((~finite).nonzero().flatten().tolist())
+
+    def _validate(self) -> ArrayCounts:
+        data = self._data.val
+        inputs = self._fronts.val or FixedView(data, make_view(self._first, self._model.input, augmented=False))
+        total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
+        for rows in eval_shares(len(data), BATCH, 0, 1):
+            features = features_of(self._model, inputs, rows, 1, self._precision, self._world.device)
+            logits = self._array.logits(features)
+            labels = data.labels[torch.from_numpy(rows)].to(logits.device)
+            sums = [evaluation_sums(each, labels, self._first.loss) for each in logits]
+            totals, weights = (torch.stack(values) for values in zip(*sums, strict=True))
+            total = total + ArrayCounts.of(logits, labels, self._array.class_count, totals, weights)
+        return total
+
+    def _features(self, rows: np.ndarray, epoch: int) -> Tensor:
+        return features_of(self._model, self._fronts.train, rows, epoch, self._precision, self._world.device)
+
+    def _event(
+        self, index: int, epoch: int, times: tuple[datetime, datetime], speed: float, trained: Counts, validated: Counts
+    ) -> HeadEvent:
+        course, figures = self._courses[index], figures_of(validated)
+        factor = course.schedule.factor(epoch, step_count(len(self._data.train), self._first.batch_size) - 1)
+        is_best = course.note(epoch, figures, dict)
+        row = EpochRow(
+            trial_id=self._names[index],
+            epoch=epoch,
+            started_at=times[0],
+            ended_at=times[1],
+            train_loss=trained.mean_loss,
+            train_accuracy=trained.accuracy,
+            val_loss=figures.val_loss,
+            val_accuracy=figures.val_accuracy,
+            val_macro_f1=figures.val_macro_f1,
+            lr=course.recipe.lr * factor,
+            images_per_second=speed,
+            is_best=is_best,
+        )
+        ended = "completed" if course.finished else None
+        return HeadEvent(row.trial_id, row, ended, collapse(validated.confusion) if ended else None)
+
+    def _diverged(self, index: int, epoch: int) -> HeadEvent:
+        reason = f"the loss is not finite in epoch {epoch}; lower lr, or set clip_norm or warmup_epochs"
+        return HeadEvent(self._names[index], None, "diverged", reason)
+
+    def _keep(self, places: Sequence[int]) -> None:
+        if len(places) < len(self._names):
+            self._array.keep(places)
+            self._names = [self._names[place] for place in places]
+            self._courses = [self._courses[place] for place in places]
+
+
+def _check_heads(recipes: Iterable[Recipe]) -> None:
+    """Refuses recipes whose stages are trained, or whose pictures are mixed."""
+    problems = []
+    for recipe in recipes:
+        stages = len(facts_of(recipe, 2).stage_names)
+        if recipe.freeze_depth < stages or recipe.unfreeze_epoch is not None:
+            problems.append(
+                f"freeze_depth={recipe.freeze_depth}, unfreeze_epoch={recipe.unfreeze_epoch}: a head alone is trained "
+                f"behind all {stages} stages of {recipe.backbone}, and stays so"
+            )
+        if recipe.attention != "none" or recipe.mixup or recipe.cutmix or recipe.aux_loss_weight:
+            problems.append(
+                "attention, mixup, cutmix and auxiliary heads need more than pooled features; leave them out"
+            )
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+
+
+def _frozen_model(recipe: Recipe, data: FitData, world: World) -> Classifier:
+    seed_torch(recipe.seed)
+    model = build_classifier(recipe, len(data.classes))
+    model.to(world.device).to(memory_format=memory_format(model)).eval()
+    check_weights_in_use(recipe.weights, model.weights.matched)
+    return model
