@@ -24,3 +24,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Two processors, whatever the machine has, shared by all tests of a module."""
+    import ray
+
+    from raytl.on_ray.cluster import joined
+
+    if not ray.is_initialized():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with joined(None):
+        yield
+    ray.shutdown()

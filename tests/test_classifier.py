@@ -11,7 +11,8 @@ from torch import nn
 
 from raytl.errors import ConfigError
 from raytl.models.backbones import shapes_of
-from raytl.models.classifier import build_classifier, output_count
+from raytl.models.classifier import build_classifier, fresh_head, output_count
+from raytl.models.heads import feature_count
 from raytl.models.sources import _generic_plan
 from raytl.models.stages import parameter_groups
 from raytl.recipe import Recipe
@@ -150,3 +151,15 @@ def test_channels_last_changes_order_not_results() -> None:
 def test_input_is_the_recipes() -> None:
     model = build_classifier(replace(SMALL, image_size=24, normalize="imagenet"), 3)
     assert (model.input.image_size, model.input.mean) == (24, (0.485, 0.456, 0.406))
+
+
+def test_a_heads_first_values_depend_on_the_seed_alone() -> None:
+    first, second = build_classifier(SMALL, 3), build_classifier(replace(SMALL, backbone="tiny_resnet"), 3)
+    again, other = build_classifier(SMALL, 3), build_classifier(replace(SMALL, seed=1), 3)
+    weights = [model.head.state_dict()["out.weight"] for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    torch.rand(5)
+    alone = fresh_head(SMALL, feature_count(first.head), 3)
+    assert torch.equal(alone.state_dict()["out.weight"], weights[0])
+    assert feature_count(second.head) == second.head.state_dict()["out.weight"].shape[1]

@@ -54,4 +54,6 @@ def test_a_run_ends_with_its_epochs_or_early(
 
 
 def test_figures_are_those_of_the_counts() -> None:
-    assert figures_of(counted(5, loss=0.25)) == Figures(5 / 15, pytest.approx((10 / 15) / 3), 0.25)
+    found = figures_of(counted(5, loss=0.25))
+    assert (found.val_accuracy, found.val_loss) == (5 / 15, 0.25)
+    assert found.val_macro_f1 == pytest.approx((10 / 15) / 3)  # class 0: 2 * 5 / (10 + 5), the others 0

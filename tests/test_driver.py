@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import timm
 import torch
 from ray.util.placement_group import placement_group_table
@@ -23,12 +21,14 @@ from raytl.data.store import build_store, open_data
 from raytl.data.views import eval_batch
 from raytl.metric import METRICS
 from raytl.on_ray.driver import Outcome, run_study
+from raytl.on_ray.probe import HEADS
 from raytl.results.folder import StudyFolder
 from raytl.results.progress import Progress
 from raytl.results.schemas import TABLES, schema
 from raytl.results.tables import best_trial_per_backbone, load_tables, recipe_of
 from raytl.study import Study
-from raytl.train.loop import fit, make_view
+from raytl.train.fronts import make_view
+from raytl.train.loop import fit
 from raytl.train.world import World
 from raytl.use.export import load_model
 from tests.board import serve
@@ -49,18 +49,6 @@ class Done:
     @property
     def folder(self) -> StudyFolder:
         return self.outcome.folder
-
-
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    """Two processors, whatever the machine has, shared by all tests here."""
-    from raytl.on_ray.cluster import joined
-
-    if not ray.is_initialized():
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    with joined(None):
-        yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +87,16 @@ def test_the_folder_holds_all_that_the_contract_names(done: Done) -> None:
     assert not (root / ".ray").exists()
 
 
-def test_every_backbone_has_its_trials_with_default_and_probe_among_them(done: Done) -> None:
-    trials = [row for row in load_tables(done.folder).trials.to_pylist() if row["stage"] == "search"]
+def test_every_backbone_has_its_heads_and_its_trials_with_probe_and_default_among_them(done: Done) -> None:
+    rows = load_tables(done.folder).trials.to_pylist()
+    heads = [row for row in rows if row["stage"] == "probe"]
+    assert {(row["backbone"], row["origin"]) for row in heads} >= {(name, "probe") for name in BACKBONES}
+    assert len(heads) == HEADS * len(BACKBONES) and {row["status"] for row in heads} == {"completed"}
+    trials = [row for row in rows if row["stage"] == "search"]
     for backbone in BACKBONES:
         own = [row for row in trials if row["backbone"] == backbone]
         assert len(own) == 4
-        assert {"default", "probe"} <= {row["origin"] for row in own}
+        assert "default" in {row["origin"] for row in own}
     assert {row["status"] for row in trials} <= {"completed", "stopped"}
     assert len({row["trial_id"] for row in trials}) == 8
 

@@ -18,7 +18,7 @@ from raytl.train.guards import NoGradientError
 from raytl.train.learner import trained_state
 from raytl.train.loop import Run
 from raytl.train.metrics import Counts
-from tests.tiny import start, tiny_data, tiny_recipe, weights_of
+from tests.tiny import learner, start, tiny_data, tiny_recipe, view_of, weights_of
 
 STILL = {"lr": 1e-9, "weight_decay": 0.0, "augment": "none", "schedule": "constant"}
 
@@ -30,12 +30,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
 
 def steps(run: Run, *shares: list[int]) -> Counts:
     """One epoch of the given batches."""
-    return run.learner.train_epoch(1, [np.array(share, dtype=np.int64) for share in shares], run.course.schedule)
+    return learner(run).train_epoch(1, [np.array(share, dtype=np.int64) for share in shares], run.course.schedule)
 
 
 def pictures(run: Run, data: FitData, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """What a learner sees of the training pictures in its first epoch."""
-    x = train_batch(data.train, np.array(rows), run.learner.inputs.view, run.recipe.seed, 1)
+    x = train_batch(data.train, np.array(rows), view_of(run), run.recipe.seed, 1)
     return x, data.train.labels[torch.tensor(rows)]
 
 
@@ -112,8 +112,8 @@ def test_rates_are_those_of_the_schedule(data: FitData) -> None:
     run = start(tiny_recipe(lr=0.1, head_lr_scale=3.0, schedule="cosine", epochs=1), data)
     steps(run, [0], [1])
     expected = 0.1 * run.course.schedule.factor(1, 1)
-    assert run.learner.lr == pytest.approx(expected)
-    rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
+    assert learner(run).lr == pytest.approx(expected)
+    rates = {group["name"]: group["lr"] for group in learner(run).optimizer.param_groups}
     assert (rates["block3"], rates["head"]) == pytest.approx((expected, 3 * expected))
 
 
@@ -123,14 +123,14 @@ def test_moments_come_back_in_the_layout_of_their_parameters(optimizer: str, dat
     recipe = tiny_recipe(optimizer=optimizer, lr=1e-3, ema_decay=0.9)
     one, other = start(recipe, data), start(replace(recipe, seed=3), data)
     steps(one, [0, 1, 2, 3])
-    saved = {name: value.clone().contiguous() for name, value in one.learner.tensors().items()}
-    other.learner.load(saved)
-    moments = other.learner.optimizer.state
+    saved = {name: value.clone().contiguous() for name, value in learner(one).tensors().items()}
+    learner(other).load(saved)
+    moments = learner(other).optimizer.state
     assert moments
     for parameter, state in moments.items():
         for value in state.values():
             assert value.ndim == 0 or value.stride() == parameter.stride()
-    found = other.learner.tensors()
+    found = learner(other).tensors()
     assert found.keys() == saved.keys()
     assert all(torch.equal(value, saved[name]) for name, value in found.items())
 

@@ -23,7 +23,7 @@ from raytl.train.guards import Diverged, SharedModelError
 from raytl.train.loop import fit
 from raytl.train.sampling import epoch_order
 from raytl.train.world import World
-from tests.tiny import counted, figures, fitted, start, tiny_data, tiny_recipe, weights_of
+from tests.tiny import counted, figures, fitted, learner, start, tiny_data, tiny_recipe, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,11 @@ def test_at_unfreeze_epoch_all_stages_open_and_every_rate_is_scaled(data: FitDat
     changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
     outside = {name for name in changed if not name.startswith("backbone.net.block3")}
     assert outside == {"head.out.weight", "head.out.bias"} and outside < changed
-    rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
+    rates = {group["name"]: group["lr"] for group in learner(run).optimizer.param_groups}
     assert rates == {"block3": 0.05, "head": 0.1}
     rows += list(epochs)
     assert [row.lr for row in rows] == [0.05, 0.05, 0.025, 0.025]
-    rates = {group["name"]: group["lr"] for group in run.learner.optimizer.param_groups}
+    rates = {group["name"]: group["lr"] for group in learner(run).optimizer.param_groups}
     assert rates == {"block1": 0.025, "block2": 0.025, "block3": 0.025, "head": 0.05}
     assert not any(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
@@ -156,7 +156,7 @@ def test_without_views_every_epoch_shows_something_new(data: FitData, monkeypatc
 def test_batches_cover_the_epoch(batch_size: int, steps: int, data: FitData) -> None:
     run = start(tiny_recipe(batch_size=batch_size, optimizer="adam", lr=1e-4, epochs=1), data)
     list(run.epochs())
-    state = run.learner.optimizer.state_dict()["state"][0]
+    state = learner(run).optimizer.state_dict()["state"][0]
     assert int(state["step"]) == steps == run.steps_per_epoch
 
 
@@ -209,13 +209,13 @@ def test_a_loss_is_named_by_the_step_in_which_it_broke(data: FitData, monkeypatc
 
 def test_weights_that_break_in_the_last_step_are_no_score(data: FitData) -> None:
     run = start(tiny_recipe(batch_size=22, epochs=1), data)
-    step = run.learner.optimizer.step
+    step = learner(run).optimizer.step
 
     def broken_step() -> None:
         step()
         torch.nn.init.constant_(next(run.model.head.parameters()), math.inf)
 
-    run.learner.optimizer.step = broken_step  # type: ignore[method-assign,assignment]
+    learner(run).optimizer.step = broken_step  # type: ignore[method-assign,assignment]
     with pytest.raises(Diverged, match="epoch 1, step 1"):
         list(run.epochs())
 

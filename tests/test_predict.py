@@ -19,7 +19,7 @@ from raytl.data.views import eval_batch
 from raytl.errors import DataError
 from raytl.models.classifier import build_classifier
 from raytl.recipe import Recipe
-from raytl.train.loop import make_view
+from raytl.train.fronts import make_view
 from raytl.use.card import ModelCard
 from raytl.use.export import LoadedModel, load_model, save_model
 from raytl.use.predict import BATCH, logits_of, pictures_in, predict

@@ -22,6 +22,8 @@ TESTED_ELSEWHERE = {
     "raytl/data/color": "test_views",
     "raytl/data/policies": "test_views",
     "raytl/results/final_figures": "test_final",
+    "raytl/models/chance": "test_classifier",
+    "raytl/train/cache": "test_fronts",
 }
 # A folder that one machine has means nothing to anybody else; a shell's ~ and $HOME are fine.
 FOREIGN = re.compile(r"(?<![\w.~}])/(?:home|root|work|Users)/(?!ubuntu\b)[\w.-]+|\b[A-Z]:\\Users\b")

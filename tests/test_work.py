@@ -38,9 +38,9 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
 
 @pytest.fixture
 def workplace(album: Album, tmp_path: Path) -> Iterator[Workplace]:
-    work_module._open.cache_clear()
+    work_module.open_pictures.cache_clear()
     yield make_workplace((album,), tmp_path)
-    work_module._open.cache_clear()
+    work_module.open_pictures.cache_clear()
 
 
 def do(job: Job, workplace: Workplace) -> list[Report]:

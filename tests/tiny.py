@@ -11,16 +11,20 @@ import numpy as np
 import torch
 
 from raytl.data.store import PIXELS, FitData, PictureSet
+from raytl.data.views import View
 from raytl.metric import METRICS, Metric
 from raytl.models.classifier import Classifier
 from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import Snapshot
+from raytl.train.inputs import FixedView, FreshViews
+from raytl.train.learner import Learner
 from raytl.train.loop import Run
 from raytl.train.metrics import Counts
 from raytl.train.world import World
 
 SIDE = 20  # pixels of a stored picture
+ACCURACY = METRICS["val_accuracy"]
 TINY = Recipe(
     backbone="plain_cnn",
     weights="none",
@@ -75,6 +79,18 @@ def start(
 ) -> Run:
     """A run, of one worker unless `world` says otherwise."""
     return Run(recipe, data, world or World(), resume, metric=metric, trial_id=trial_id)
+
+
+def learner(run: Run) -> Learner:
+    """What takes the steps of a run that trains more than a head."""
+    assert isinstance(run.learner, Learner)
+    return run.learner
+
+
+def view_of(run: Run) -> View:
+    """How a run shows pictures that are made ready anew."""
+    assert isinstance(run.fronts.train, FreshViews | FixedView)
+    return run.fronts.train.view
 
 
 def figures(rows: Iterable[EpochRow]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """S3: many heads on cached features, as one batched product against a loop over heads.
 
-Command:   python experiments/benchmarks/heads.py [--device cpu|cuda] [--heads 64] [--quick] [--out FILE]
+Command:   python experiments/benchmarks/heads.py [--device cpu|cuda] [--threads N] [--heads 64] [--quick] [--out FILE]
 Hardware:  two processor cores, or one GPU; no network
 Minutes:   2 on two cores
 Expected:  A/B at least 3 on two cores, 25 on an H200
@@ -14,12 +14,11 @@ The check: after the last epoch no logit of any head differs by more than 0.1% o
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 
 import torch
 from measure import Finding, Goal, conclude, parser, take_turns, timed
-from shown import default_device
+from shown import add_device_options, device_of
 from torch import Tensor, nn
 
 from raytl.models.classifier import fresh_head
@@ -45,11 +44,10 @@ class Task:
 
 def main() -> None:
     made = parser(__doc__, "heads")
-    made.add_argument("--device", default=default_device())
+    add_device_options(made)
     made.add_argument("--heads", type=int, default=HEADS)
     options = made.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    device = torch.device(options.device)
+    device = device_of(options)
     goal = Goal(25) if device.type == "cuda" else Goal(3)
     counts = FEATURES[:1] if options.quick else FEATURES
     conclude([compare(make_task(count, device), options.heads, goal, options.quick) for count in counts], options)
@@ -68,10 +66,7 @@ def make_task(feature_count: int, device: torch.device) -> Task:
 def make_recipes(count: int) -> list[Recipe]:
     """Rates over two orders of magnitude, weight decays over three."""
     places = [index / max(1, count - 1) for index in range(count)]
-    return [
-        replace(PROBE, lr=1e-4 * 100**place, weight_decay=1e-4 * 1000 ** (1 - place), seed=index)
-        for index, place in enumerate(places)
-    ]
+    return [replace(PROBE, lr=1e-4 * 100**place, weight_decay=1e-4 * 1000 ** (1 - place)) for place in places]
 
 
 def compare(task: Task, count: int, goal: Goal, quick: bool) -> Finding:

@@ -1,7 +1,7 @@
 """S5: what reading, augmenting and normalizing pictures costs a training step; and how often a picture is decoded.
 
-Command:   python experiments/benchmarks/input.py [--device cpu|cuda] [--quick] [--out FILE]
-Hardware:  two processor cores, one thread; no network
+Command:   python experiments/benchmarks/input.py [--device cpu|cuda] [--threads N] [--quick] [--out FILE]
+Hardware:  one processor core or one GPU; no network
 Minutes:   4
 Expected:  B/A at least 0.97: pictures cost a step under 3%; one decoding for each picture, beside that of the check
 
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from measure import Arm, Finding, Goal, conclude, parser, take_turns
-from shown import PIXELS, default_device, open_sample, ready, shortened
+from shown import PIXELS, add_device_options, device_of, open_sample, ready, shortened
 
 from raytl.data import scan, store
 from raytl.data.store import FitData
@@ -77,10 +77,10 @@ GPU_CASES = (Case("resnet50", 224, 256, 1024), Case("vit_base_patch16_224", 224,
 
 def main() -> None:
     made = parser(__doc__, "input")
-    made.add_argument("--device", default=default_device())
+    add_device_options(made)
+    made.set_defaults(threads=1)  # as trials have it on two cores
     options = made.parse_args()
-    torch.set_num_threads(1)
-    device = torch.device(options.device)
+    device = device_of(options)
     cases = GPU_CASES if device.type == "cuda" else CPU_CASES
     with tempfile.TemporaryDirectory() as place:
         findings = [compare(case, Path(place), device, options.quick) for case in cases[: 2 if options.quick else None]]

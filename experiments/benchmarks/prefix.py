@@ -1,22 +1,21 @@
 """S4: partly frozen backbones: computing the frozen part anew in each epoch, against taking it from the cache.
 
-Command:   python experiments/benchmarks/prefix.py [--device cpu|cuda] [--quick] [--out FILE]
+Command:   python experiments/benchmarks/prefix.py [--device cpu|cuda] [--threads N] [--quick] [--out FILE]
 Hardware:  two processor cores or one GPU, 1 GB of disk, no network
 Minutes:   8 on two cores
 Expected:  A/B at least 0.90 of the bound at every depth, and no run slower with the cache than without it
 
-With a share f of the forward operations frozen, an epoch without cache costs 1 + 2 (1 - f) forward passes and one with it
-3 (1 - f): the bound on A/B is their ratio. Both arms are raytl's own loop with one recipe (no augmentation), arm A without a
-cache, arm B with one. For the bound the cache is full, and the training part of single epochs is compared. For "never
-slower" whole runs are compared, building the model and filling an empty cache included, which for one run of a few
-epochs is the worst case. The store measures for itself whether an entry pays; where it refuses, the table says so. The
-check: after the last epoch both arms have the same validation loss to 1%.
+With a share f of the forward operations frozen, an epoch without cache costs 1 + 2 (1 - f) forward passes and one
+with it 3 (1 - f): the bound on A/B is their ratio. Both arms are raytl's own loop with one recipe (no augmentation),
+arm A without a cache, arm B with one. For the bound the cache is full, and the training part of single epochs is
+compared. For "never slower" whole runs are compared, building the model and filling an empty cache included, which for
+one run of a few epochs is the worst case. The store measures for itself whether an entry pays; where it refuses, the
+table says so. The check: after the last epoch both arms have the same validation loss to 1%.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import torch
 from measure import Arm, Finding, Goal, conclude, parser, take_turns
-from shown import default_device, open_sample, shortened
+from shown import add_device_options, device_of, open_sample, shortened
 
 from raytl.data.store import FitData
 from raytl.metric import METRICS
@@ -76,10 +75,9 @@ GPU_CASES = (Case("resnet50", 224, 128, 1024), Case("vit_base_patch16_224", 224,
 
 def main() -> None:
     made = parser(__doc__, "prefix")
-    made.add_argument("--device", default=default_device())
+    add_device_options(made)
     options = made.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    device = torch.device(options.device)
+    device = device_of(options)
     cases = GPU_CASES if device.type == "cuda" else CPU_CASES
     share = 0.85 if device.type == "cuda" else 0.90
     with tempfile.TemporaryDirectory() as place:

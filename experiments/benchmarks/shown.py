@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raytl.data.album import open_album
+from raytl.data.album import Album, open_album
 from raytl.data.samples import write_sample
+from raytl.data.split import SPLITS
 from raytl.data.store import FitData, PictureSet, build_store, open_data
 
 SAMPLE = "drawn-flowers"
@@ -57,6 +61,24 @@ def first(pictures: PictureSet, count: int) -> PictureSet:
     )
 
 
-def default_device() -> str:
-    """The GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def split_folders(album: Album, folder: Path) -> Path:
+    """Copies of the album's pictures as `folder`/<split>/<class>/<file>, as other tools want them."""
+    for split in SPLITS:
+        for number, row in enumerate(album.part(split)):
+            copy = folder / split / row.label / f"{number:05d}{Path(row.path).suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(album.path(row), copy)
+    return folder
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Where to compute, and with how many threads; `device_of` reads them."""
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="of the processor (default: %(default)s)")
+
+
+def device_of(options: argparse.Namespace) -> torch.device:
+    """The device that was asked for; sets the number of threads."""
+    torch.set_num_threads(options.threads)
+    return torch.device(options.device)

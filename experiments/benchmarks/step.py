@@ -15,7 +15,6 @@ timed in the same run (operations counted by torch, forward and backward).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import numpy as np
 import timm
 import torch
 from measure import Arm, Finding, Goal, conclude, parser, take_turns
-from shown import Ready, default_device, ready
+from shown import Ready, add_device_options, device_of, ready
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -88,11 +87,9 @@ Steps = Callable[[int], float]
 
 def main() -> None:
     made = parser(__doc__, "step")
-    made.add_argument("--device", default=default_device())
-    made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add_device_options(made)
     options = made.parse_args()
-    torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
+    device = device_of(options)
     cases = GPU_CASES if device.type == "cuda" else CPU_CASES
     findings = [
         finding for case in cases[: 2 if options.quick else None] for finding in compare(case, device, options.quick)

@@ -63,7 +63,7 @@ class Classifier(nn.Module):
 
         Auxiliary heads that listen within the first `depth` stages cannot be asked (`hears_prefix`).
         """
-        if self._pools(depth):
+        if self.pools(depth):
             return self._logits(x), ()
         taps: dict[str, Tensor] = {}
         to_map = self.backbone.stages_to_map
@@ -85,11 +85,11 @@ class Classifier(nn.Module):
         """
         to_map = self.backbone.stages_to_map
         x = self.backbone.run_stages(x, 0, min(depth, to_map))
-        return self.backbone.pooled(self.backbone.to_map(x)) if self._pools(depth) else x
+        return self.backbone.pooled(self.backbone.to_map(x)) if self.pools(depth) else x
 
     def suffix(self, x: Tensor, depth: int) -> Tensor:
         """What `prefix(..., depth)` gave -> logits (B, K)."""
-        if self._pools(depth):
+        if self.pools(depth):
             return self._logits(x)
         to_map = self.backbone.stages_to_map
         return self._behind_map(self.backbone.run_stages(x, min(depth, to_map), to_map))
@@ -101,7 +101,8 @@ class Classifier(nn.Module):
             hold_frozen(self.backbone, self.freeze_depth)
         return self
 
-    def _pools(self, depth: int) -> bool:
+    def pools(self, depth: int) -> bool:
+        """Whether what lies behind the first `depth` stages is the vector that the head reads."""
         return depth == len(self.stages) and isinstance(self.attention, nn.Identity)
 
     def _behind_map(self, x: Tensor) -> Tensor:

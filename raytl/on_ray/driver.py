@@ -24,7 +24,7 @@ from raytl.on_ray.plan import (
     open_albums,
     stored_bytes,
 )
-from raytl.on_ray.probing import HEADS, probe
+from raytl.on_ray.probe import HEADS, probe
 from raytl.on_ray.provenance import known_precisions, write_provenance
 from raytl.on_ray.search import search
 from raytl.results.folder import StudyFolder
@@ -98,8 +98,8 @@ def _train(plan: Plan, recorder: Recorder, folder: StudyFolder, slots: Slots, be
     )
     deadline = _deadline(plan.study, begin)
     if plan.study.policy == LADDER:
-        say(f"probing: {HEADS} heads over each frozen backbone")
-        probe(plan, recorder, workplace, slots, deadline)
+        say(f"probing: what each frozen backbone makes of the pictures, and {HEADS} heads over it")
+        probe(plan, recorder, workplace, slots, deadline, say)
     search(plan, recorder, folder, workplace, slots, deadline)
     say("confirming: best recipes and linear probe of each backbone, trained again and tested once")
     confirm(plan, recorder, folder, workplace, _confirm_slots(slots, plan))

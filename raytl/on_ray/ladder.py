@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raytl.family import deepened, freeze_depths
 from raytl.on_ray.plan import BackbonePlan
-from raytl.on_ray.probing import ranked_heads
+from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Rungs
 from raytl.recipe import Recipe
 from raytl.results.recorder import Recorder

@@ -27,7 +27,6 @@ class Tally:
     done: int = 0
     stopped: int = 0
     bad: int = 0
-    heads: int = 0
     best: TrialRow | None = None
 
 
@@ -38,6 +37,7 @@ class Progress:
         self._metric = metric
         self._console = console or Console(highlight=False)
         self._begin = time.monotonic()
+        self._search_begin = self._begin
         self._tallies: dict[str, Tally] = {}
         self._finals = 0
         self._live: Live | None = None
@@ -67,6 +67,8 @@ class Progress:
     def started(self, trial: TrialRow) -> None:
         """A trial has begun."""
         if trial.stage == "search":
+            if not any(tally.running or tally.done or tally.stopped or tally.bad for tally in self._tallies.values()):
+                self._search_begin = time.monotonic()
             self._tallies[trial.backbone].running.add(trial.trial_id)
         self._refresh()
 
@@ -82,24 +84,20 @@ class Progress:
             ended = tally.done + tally.stopped + tally.bad
             self.say(f"{trial.backbone} {ended}/{tally.wanted}: {self._result(trial)}{self._time_left()}")
         elif trial.stage == "probe":
-            self._count(self._tallies[trial.backbone], trial, heads=1)
+            self._rank(self._tallies[trial.backbone], trial)  # hundreds at once: whoever trains them says it in a line
         else:
             self._finals += 1
             self.say(f"{trial.backbone} final model ({trial.origin}, seed {trial.recipe.seed}): {self._result(trial)}")
         self._refresh()
 
-    def probed(self, backbone: str) -> None:
-        """All heads of a backbone are over: one line for all of them."""
-        tally = self._tallies[backbone]
-        best = f": best {self._result(tally.best)}" if tally.best else ""
-        self.say(f"{backbone}: {tally.heads} heads over frozen stages{best}")
-
-    def _count(self, tally: Tally, trial: TrialRow, heads: int = 0) -> None:
+    def _count(self, tally: Tally, trial: TrialRow) -> None:
         tally.running.discard(trial.trial_id)
-        tally.heads += heads
-        tally.done += trial.status == "completed" and not heads
-        tally.stopped += trial.status == "stopped" and not heads
-        tally.bad += trial.status in ("diverged", "failed") and not heads
+        tally.done += trial.status == "completed"
+        tally.stopped += trial.status == "stopped"
+        tally.bad += trial.status in ("diverged", "failed")
+        self._rank(tally, trial)
+
+    def _rank(self, tally: Tally, trial: TrialRow) -> None:
         ranked = trial.status in ("completed", "stopped")
         if ranked and (tally.best is None or self._metric.key(trial) < self._metric.key(tally.best)):
             tally.best = trial
@@ -123,7 +121,7 @@ class Progress:
         wanted = sum(tally.wanted for tally in self._tallies.values())
         if not ended or ended >= wanted:
             return ""
-        seconds = (time.monotonic() - self._begin) / ended * (wanted - ended)
+        seconds = (time.monotonic() - self._search_begin) / ended * (wanted - ended)
         return f"; about {_said(seconds)} of search left"
 
     def _clock(self) -> str:

@@ -46,10 +46,10 @@ class Evaluator:
         packed = self.world.sum(total.pack().to(self.world.device))
         return Counts.unpack(packed.cpu(), self.class_count)
 
-    def logits(self, model: Classifier, pictures: PictureSet) -> Tensor:
-        """Logits `(N, K)` float32 of every picture in the set's order, on every worker."""
+    def logits(self, model: Classifier, pictures: PictureSet, stored: Inputs | None = None) -> Tensor:
+        """Logits `(N, K)` float32 of every picture in the set's order, on every worker; `stored` as in `counts`."""
         rows, indices = [], []
-        inputs = FixedView(pictures, self.view)
+        inputs = stored or FixedView(pictures, self.view)
         with torch.inference_mode():
             for share in eval_shares(len(pictures), BATCH, self.world.rank, self.world.size):
                 if len(share):

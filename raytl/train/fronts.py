@@ -51,6 +51,17 @@ def open_fronts(
     )
 
 
+def open_view(
+    model: Classifier, recipe: Recipe, pictures: PictureSet, precision: Precision, cache: PrefixCache | None
+) -> Inputs | None:
+    """Other pictures as they are evaluated, behind the frozen stages; None where none are, or it does not pay."""
+    if cache is None or model.freeze_depth != recipe.freeze_depth or not can_store(model, recipe):
+        return None
+    uses = float(cache.sharers)
+    decision = store_view(model, recipe, pictures, 0, (recipe.freeze_depth,), precision, cache, uses)
+    return StoredViews(decision.entries, recipe.freeze_depth) if decision.entries else None
+
+
 def train_inputs(recipe: Recipe, model: Classifier, data: FitData) -> Inputs:
     """The training pictures as the recipe shows them, made ready anew each time."""
     view = make_view(recipe, model.input, augmented=True)

@@ -73,7 +73,7 @@ class Run:
         cache: PrefixCache | None = None,
     ) -> None:
         seed_torch(recipe.seed)  # what no weights are loaded for
-        self.recipe, self.data, self.world, self.trial_id = recipe, data, world, trial_id
+        self.recipe, self.data, self.world, self.trial_id, self.cache = recipe, data, world, trial_id, cache
         self.model = build_classifier(recipe, len(data.classes))
         self.model.to(world.device).to(memory_format=memory_format(self.model))
         check_trainable(self.model)

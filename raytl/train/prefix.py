@@ -92,7 +92,7 @@ def key_of(
         image_size=recipe.image_size,
         mean=tuple(model.input.mean),
         std=tuple(model.input.std),
-        pool=recipe.pool if model._pools(depth) else "",
+        pool=recipe.pool if model.pools(depth) else "",
         precision=f"{precision.name} on {precision.device_type}",
         augment=augment,
         view=view if augment else EVALUATION,
@@ -130,7 +130,7 @@ def compute(
     for depth in depths:
         with _looking_only(model), precision.autocast():
             x = model.backbone.run_stages(x, reached, min(depth, to_map))
-            boundary = model.backbone.pooled(model.backbone.to_map(x)) if model._pools(depth) else x
+            boundary = model.backbone.pooled(model.backbone.to_map(x)) if model.pools(depth) else x
         reached = min(depth, to_map)
         yield boundary
 

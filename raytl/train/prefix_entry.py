@@ -85,7 +85,7 @@ def open_entry(path: Path, key: PrefixKey) -> Activations | None:
 
 
 class Draft:
-    """An entry being written; nobody else can see it, and nothing is left of it where the process dies.
+    """An entry being written, which nobody can open; the next process to build removes what a killed one left.
 
     Raises:
         StorageError: from every method, where the disk is full or cannot be written.

@@ -1,0 +1,170 @@
+"""A search the way Ray's documentation shows it: Tune over functions that each start a `TorchTrainer`.
+
+Not a benchmark: `study.py` and `warm_start.py` run it as their arm A, in a process of its own.
+
+    python experiments/benchmarks/documented.py FOLDER --trials 24 --epochs 9 --backbones tiny_resnet,tiny_vit
+
+After the user guide "Hyperparameter Tuning with Ray Tune" (a driver function, `TuneReportCallback`, ASHA) and the
+example "Finetuning a Pytorch Image Classifier" (`ImageFolder`, `RandomResizedCrop` and flips, `prepare_model`, a
+checkpoint with each report), with timm's `freeze` for the stages that are not trained. FOLDER holds train/ and val/.
+The last line printed is JSON: the best validation accuracy, and when each trial's training began and ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import train, tune
+from ray.train import Checkpoint, ScalingConfig
+from ray.train.torch import TorchTrainer, prepare_data_loader, prepare_model
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from timm.utils import freeze
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from raytl.models.carried import load_carried
+
+LOGICAL_CPUS = 64  # far more than there are: with few, stopped trials' placement groups stay and the search hangs
+BATCH, PIXELS = 32, 64
+# The backbone's modules in order; freezing k of 5 parts freezes those of the first k. timm's names.
+PARTS = {
+    "tiny_resnet": (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+    "tiny_vit": (("patch_embed",), ("blocks.0", "blocks.1"), ("blocks.2",), ("blocks.3",), ("blocks.4", "norm")),
+}
+
+
+def main() -> None:
+    options = _parse()
+    ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as storage:
+        results = make_tuner(options, storage).fit()
+        measured = [result.metrics for result in results if result.metrics and "val_accuracy" in result.metrics]
+    said = {
+        "best_val_accuracy": max(metrics["best_val_accuracy"] for metrics in measured),
+        "trials": len(measured),
+        "times": sorted((metrics["began"], metrics["ended"]) for metrics in measured),
+    }
+    ray.shutdown()
+    print(json.dumps(said))
+
+
+def _parse() -> argparse.Namespace:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("folder", type=Path)
+    made.add_argument("--trials", type=int, required=True)
+    made.add_argument("--epochs", type=int, required=True)
+    made.add_argument("--backbones", default="tiny_resnet")
+    made.add_argument("--concurrent", type=int, default=1)
+    made.add_argument("--asha", action="store_true")
+    return made.parse_args()
+
+
+def make_tuner(options: argparse.Namespace, storage: str) -> tune.Tuner:
+    """The search: backbone, freeze depth, rate and weight decay at random."""
+    space = {
+        "folder": str(options.folder.resolve()),
+        "storage": storage,
+        "epochs": options.epochs,
+        "backbone": tune.choice(options.backbones.split(",")),
+        "freeze": tune.choice(range(6)),
+        "lr": tune.loguniform(1e-4, 1e-2),
+        "weight_decay": tune.loguniform(1e-4, 0.3),
+    }
+    config = tune.TuneConfig(
+        metric="val_accuracy",
+        mode="max",
+        num_samples=options.trials,
+        max_concurrent_trials=options.concurrent,
+        scheduler=ASHAScheduler(max_t=options.epochs, grace_period=1) if options.asha else None,
+    )
+    return tune.Tuner(
+        train_driver, param_space=space, tune_config=config, run_config=tune.RunConfig(storage_path=storage, verbose=0)
+    )
+
+
+def train_driver(config: dict[str, Any]) -> None:
+    """What Tune runs for a trial: a training run of one worker."""
+    callbacks: list[Any] = [TuneReportCallback()]
+    TorchTrainer(
+        train_worker,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=1),
+        run_config=train.RunConfig(
+            name=f"train-trial_id={tune.get_context().get_trial_id()}",
+            storage_path=config["storage"],
+            callbacks=callbacks,
+        ),
+    ).fit()
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """What Ray Train runs on the worker: fine-tuning, with a report and a checkpoint after each epoch."""
+    loaders = make_loaders(Path(config["folder"]))
+    model = prepare_model(make_model(config, len(loaders["train"].dataset.classes)))  # type: ignore[attr-defined]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config["lr"], weight_decay=config["weight_decay"])
+    criterion = nn.CrossEntropyLoss()
+    began, best = time.time(), 0.0
+    for epoch in range(config["epochs"]):
+        model.train()
+        for inputs, labels in loaders["train"]:
+            optimizer.zero_grad()
+            loss = criterion(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+        accuracy = accuracy_of(model, loaders["val"])
+        best = max(best, accuracy)
+        metrics = {"val_accuracy": accuracy, "best_val_accuracy": best, "began": began, "ended": time.time()}
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save({"epoch": epoch, "model": model.state_dict()}, Path(folder) / "checkpoint.pt")
+            train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def make_loaders(folder: Path) -> dict[str, DataLoader[Any]]:
+    """Augmented training pictures and plain validation pictures."""
+    last = [transforms.ToTensor(), transforms.Normalize([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])]
+    steps = {
+        "train": [transforms.RandomResizedCrop(PIXELS), transforms.RandomHorizontalFlip(), *last],
+        "val": [transforms.Resize(PIXELS), transforms.CenterCrop(PIXELS), *last],
+    }
+    pictures = {split: datasets.ImageFolder(str(folder / split), transforms.Compose(steps[split])) for split in steps}
+    return {
+        split: prepare_data_loader(DataLoader(pictures[split], batch_size=BATCH, shuffle=split == "train"))
+        for split in steps
+    }
+
+
+def make_model(config: dict[str, Any], classes: int) -> nn.Module:
+    """A carried backbone with a new linear layer, its first parts frozen."""
+    backbone = load_carried(config["backbone"])
+    frozen = [name for part in PARTS[config["backbone"]][: config["freeze"]] for name in part]
+    if frozen:
+        freeze(backbone, frozen)
+        position = getattr(backbone, "pos_embed", None)  # a parameter of no module of its own
+        if position is not None:
+            position.requires_grad = False
+    return nn.Sequential(backbone, nn.Linear(backbone.num_features, classes))
+
+
+@torch.no_grad()
+def accuracy_of(model: nn.Module, loader: DataLoader[Any]) -> float:
+    """The share of the validation pictures that the model gets right."""
+    model.eval()
+    right = total = 0
+    for inputs, labels in loader:
+        right += int((model(inputs).argmax(1) == labels).sum())
+        total += len(labels)
+    return right / total
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What a model is fed with: one contract for fresh pictures and stored activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from raytl.choice import parse
+from raytl.data.store import FitData
+from raytl.data.views import View, eval_batch, train_batch
+from raytl.recipe import AUGMENTS
+from raytl.train.inputs import FixedView, FreshViews, Inputs, StoredViews, view_of
+from raytl.train.prefix import VIEW_SEED
+from raytl.train.prefix_rows import Activations, layout_of
+from tests.tiny import tiny_data
+
+VIEW = View(16, (0.5,) * 3, (0.5,) * 3, (parse("augment", "crop", AUGMENTS), parse("augment", "flip", AUGMENTS)))
+ROWS = np.array([3, 0, 7])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
+    return tiny_data(tmp_path_factory.mktemp("tiny"))
+
+
+def stored(values: torch.Tensor) -> Activations:
+    layout = layout_of(values)
+    return Activations(layout.encode(values), layout)
+
+
+def all_inputs(data: FitData) -> list[Inputs]:
+    entries = [stored(torch.randn(22, 4, 3, 3)) for _ in range(2)]
+    fresh, shared = FreshViews(data.train, VIEW, seed=5), FreshViews(data.train, VIEW, seed=5, views=2)
+    return [fresh, shared, FixedView(data.train, VIEW), StoredViews(entries, depth=2)]
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_a_batch_is_a_copy_of_its_rows_and_the_same_each_time(kind: int, data: FitData) -> None:
+    inputs = all_inputs(data)[kind]
+    first = inputs.batch(ROWS, 2)
+    expected = first.clone()
+    assert len(first) == 3
+    torch.testing.assert_close(inputs.batch(ROWS[1:], 2), expected[1:], rtol=0, atol=0)
+    first.fill_(9)
+    torch.testing.assert_close(inputs.batch(ROWS, 2), expected, rtol=0, atol=0)
+
+
+def test_fresh_views_are_those_of_seed_and_epoch(data: FitData) -> None:
+    fresh = FreshViews(data.train, VIEW, seed=5)
+    assert torch.equal(fresh.batch(ROWS, 3), train_batch(data.train, ROWS, VIEW, 5, 3))
+    assert not torch.equal(fresh.batch(ROWS, 3), fresh.batch(ROWS, 1))
+
+
+def test_stored_views_are_the_same_for_all_seeds_and_come_again(data: FitData) -> None:
+    one, other = (FreshViews(data.train, VIEW, seed=seed, views=2) for seed in (5, 6))
+    assert torch.equal(one.batch(ROWS, 3), other.batch(ROWS, 1))
+    assert torch.equal(one.batch(ROWS, 1), train_batch(data.train, ROWS, VIEW, VIEW_SEED, 1))
+    assert not torch.equal(one.batch(ROWS, 2), one.batch(ROWS, 1))
+
+
+def test_a_fixed_view_is_the_evaluations(data: FitData) -> None:
+    fixed = FixedView(data.train, VIEW)
+    assert torch.equal(fixed.batch(ROWS, 1), eval_batch(data.train, ROWS, VIEW))
+
+
+def test_stored_activations_take_turns() -> None:
+    values = [torch.randn(5, 6) for _ in range(3)]
+    inputs = StoredViews([stored(each) for each in values], depth=4)
+    for epoch in range(1, 8):
+        assert torch.equal(inputs.batch(np.array([4, 1]), epoch), values[(epoch - 1) % 3][[4, 1]])
+    assert [view_of(epoch, 3) for epoch in range(1, 8)] == [1, 2, 3, 1, 2, 3, 1]

@@ -1,0 +1,68 @@
+"""From heads to depth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytl.family import VIEWS
+from raytl.on_ray.ladder import DEEPENED, TOLD, climb
+from raytl.on_ray.plan import BackbonePlan
+from raytl.on_ray.probe import PROBE_STAGE
+from raytl.results.recorder import Ending, Recorder
+from tests.plans import make_part, make_recorder
+from tests.rows import epoch_row, trial_row
+
+CNN = "plain_cnn"
+
+
+@pytest.fixture
+def part() -> BackbonePlan:
+    """Eight stages, so that a quarter, half and three quarters of them differ."""
+    part = make_part(CNN)
+    return replace(part, facts=replace(part.facts, stage_names=tuple("abcdefgh")))
+
+
+def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Recorder:
+    recorder = make_recorder(root / "study")
+    for index in range(count):
+        recipe = replace(part.probe, lr=0.001 * (1 + index), **values)
+        recorder.start(trial_row(trial_id=f"h{index}", backbone=CNN, stage=PROBE_STAGE, recipe=recipe))
+        recorder.epoch(epoch_row(trial_id=f"h{index}", val_accuracy=0.5 + 0.01 * index))
+        recorder.end(f"h{index}", Ending("completed"))
+    return recorder
+
+
+def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: BackbonePlan, tmp_path: Path) -> None:
+    recorder = probed(part, tmp_path, ema_decay=0.9, label_smoothing=0.1)
+    rungs = climb(part, recorder, trials=8)
+    assert [(role, recipe.freeze_depth) for role, recipe in rungs.starts] == [
+        (DEEPENED, 6),
+        (DEEPENED, 4),
+        (DEEPENED, 2),
+        ("default", 0),
+    ]
+    assert rungs.starts[-1][1] == part.default
+    for _, recipe in rungs.starts[:-1]:
+        assert (recipe.ema_decay, recipe.label_smoothing, recipe.views) == (0.9, 0.1, VIEWS)
+        assert recipe.lr == part.default.lr
+        assert recipe.lr * recipe.head_lr_scale == pytest.approx(0.012 * part.probe.head_lr_scale)
+
+
+def test_few_trials_still_hold_the_default(part: BackbonePlan, tmp_path: Path) -> None:
+    recorder = probed(part, tmp_path)
+    assert [role for role, _ in climb(part, recorder, trials=1).starts] == ["default"]
+    assert [role for role, _ in climb(part, recorder, trials=2).starts] == [DEEPENED, "default"]
+
+
+def test_the_searcher_hears_of_the_best_heads_alone(part: BackbonePlan, tmp_path: Path) -> None:
+    heads = climb(part, probed(part, tmp_path), trials=8).heads
+    assert [row.trial_id for row in heads] == [f"h{index}" for index in range(11, 11 - TOLD, -1)]
+
+
+def test_without_heads_a_search_starts_as_it_would_without_a_ladder(part: BackbonePlan, tmp_path: Path) -> None:
+    rungs = climb(part, make_recorder(tmp_path / "study"), trials=8)
+    assert rungs.starts == part.starts and rungs.heads == ()

@@ -1,0 +1,126 @@
+"""The probe stage: which heads are tried, and how they are recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from raytl.data.album import Album
+from raytl.family import VIEWS
+from raytl.metric import find_metric
+from raytl.on_ray import probe as probe_module
+from raytl.on_ray.cluster import Slots
+from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.job import Workplace
+from raytl.on_ray.plan import Plan
+from raytl.on_ray.probe import HEADS, PROBE_STAGE, head_jobs, probe, ranked_heads
+from raytl.on_ray.work import open_pictures
+from raytl.results.folder import StudyFolder
+from raytl.results.recorder import Ending, Recorder
+from raytl.results.tables import load_tables
+from raytl.train.cache import PrefixCache
+from raytl.train.loop import fit
+from raytl.train.world import World
+from tests.plans import STAGES, make_album, make_plan, make_recorder, make_workplace
+from tests.rows import epoch_row, trial_row
+
+CNN = "plain_cnn"
+SLOTS = Slots(count=1, workers=1, cpus_per_worker=1, use_gpu=False)
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def few_heads(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(probe_module, "HEADS", 6)
+    yield 6
+
+
+def one_backbone(album: Album, root: Path) -> Plan:
+    return make_plan((album,), root, backbones=(CNN,), epochs=2)
+
+
+def test_heads_differ_and_begin_with_the_linear_probe(album: Album, tmp_path: Path) -> None:
+    plan = one_backbone(album, tmp_path)
+    jobs = head_jobs(plan.backbones[0], plan)
+    assert len(jobs) == HEADS == len({job.trial_id for job in jobs})
+    assert jobs[0].role == "probe" and jobs[0].recipe == plan.backbones[0].probe
+    assert {job.stage for job in jobs} == {PROBE_STAGE}
+    assert {job.recipe.freeze_depth for job in jobs} == {STAGES}
+    assert Counter(job.recipe.ema_decay for job in jobs).keys() == {0.0, 0.9}
+    assert jobs == head_jobs(plan.backbones[0], plan)
+
+
+def test_heads_on_augmented_pictures_share_stored_views(album: Album, tmp_path: Path) -> None:
+    plan = one_backbone(album, tmp_path)
+    part = replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, augment="light"))
+    assert {job.recipe.views for job in head_jobs(part, plan) if job.role == "searcher"} == {VIEWS}
+
+
+def workplace_of(album: Album, root: Path) -> Workplace:
+    return replace(make_workplace((album,), root), prefixes=PrefixCache(root / "prefixes", 50_000_000))
+
+
+@pytest.mark.slow
+def test_heads_are_recorded_as_if_each_had_been_trained_alone(
+    album: Album, tmp_path: Path, few_heads: int, one_ray: None
+) -> None:
+    plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
+    workplace, said = workplace_of(album, tmp_path), list[str]()
+    probe(plan, recorder, workplace, SLOTS, Deadline(None), said.append)
+    recorder.close()
+    jobs = {job.trial_id: job for job in head_jobs(plan.backbones[0], plan)}
+    assert recorder.trials.keys() == jobs.keys() and len(jobs) == few_heads
+    data = open_pictures(workplace.cache, album, plan.backbones[0].default.eval_resize)
+    for name, job in jobs.items():
+        row = recorder.trials[name]
+        assert (row.status, row.stage, row.origin, row.epochs_run) == ("completed", PROBE_STAGE, job.role, 2)
+        alone = list(fit(job.recipe, data, World(), trial_id=name))
+        losses = [each.val_loss for each in recorder.epochs[name]]
+        assert losses == pytest.approx([each.val_loss for each in alone], rel=1e-4)
+    assert said == [f"{CNN}: 6 heads over its frozen stages, the best with val_accuracy {best(recorder):.3f}"]
+    tables = load_tables(StudyFolder(tmp_path / "study"))
+    assert tables.trials.num_rows == 6 and tables.epochs.num_rows == 12
+    assert len(set(tables.epochs["commit_number"].to_pylist())) == 1  # what arrives together is committed together
+
+
+def best(recorder: Recorder) -> float:
+    return max(row.val_accuracy or 0.0 for row in recorder.trials.values())
+
+
+@pytest.mark.slow
+def test_a_study_that_goes_on_trains_no_head_again(
+    album: Album, tmp_path: Path, few_heads: int, one_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
+    probe(plan, recorder, workplace_of(album, tmp_path), SLOTS, Deadline(None), lambda _: None)
+    recorder.close()
+    monkeypatch.setattr(ray, "put", lambda _: pytest.fail("something is computed again"))
+    again = make_recorder(tmp_path / "study")
+    probe(plan, again, workplace_of(album, tmp_path), SLOTS, Deadline(None), lambda _: None)
+    assert len(again.trials) == few_heads
+
+
+def test_heads_rank_by_the_metric_and_failures_not_at_all(tmp_path: Path) -> None:
+    recorder = make_recorder(tmp_path / "study")
+    for name, accuracy, status in (("a", 0.7, "completed"), ("b", 0.9, "completed"), ("c", 0.99, "diverged")):
+        recorder.start(trial_row(trial_id=name, backbone=CNN, stage=PROBE_STAGE))
+        recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy))
+        recorder.end(name, Ending(status))
+    assert find_metric("val_accuracy").maximize
+    assert [row.trial_id for row in ranked_heads(recorder, CNN)] == ["b", "a"]
+
+
+def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "put", lambda _: pytest.fail("a task was given out"))
+    plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
+    probe(plan, recorder, workplace_of(album, tmp_path), SLOTS, Deadline(0.0), lambda _: None)
+    assert not recorder.trials
