@@ -30,6 +30,7 @@ VIEWS = 8  # chosen: stored views of each training picture; with nine epochs nea
 IMBALANCE = 1.5  # chosen: largest over smallest class, from which class weights are worth a try
 STEPS_PER_EPOCH = 6  # chosen: a batch size that leaves fewer steps in an epoch is not offered
 BATCH_SIZE = 32
+STRIDE = 32  # pixels that one value of the last map of most backbones stands for
 RESIZE = 8 / 7  # 256 for 224 pixels, as in the evaluation of most ImageNet models
 
 # (size, resize) of backbones whose published size their name does not give; study 1 used the second.
@@ -45,6 +46,8 @@ WEIGHT_DECAY = LogUniform(1e-4, 0.3)  # chosen: thirty times and more to either 
 class Family:
     """Backbones that are fine-tuned alike; their names start with one of `prefixes` (parted by spaces).
 
+    `enlarges`: pictures a little larger than those it was trained on may suit it better, since random crops showed it
+    things larger than a center crop does (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
     `lr` is meant for AdamW; the optimizer is not searched, since the same rate means another thing under another one.
     `layer_decay` is per stage; None: not searched, and the head's own rate (`head_lr_scale`) is searched instead.
     """
@@ -57,6 +60,7 @@ class Family:
     layer_decay: Uniform | None = None
     default_weight_decay: float = 0.01
     epochs: int = 9  # chosen: rungs at 1, 3 and 9
+    enlarges: bool = False
 
 
 # Decays per stage: papers give 0.65 to 0.9 per block, and a stage holds about three of a ViT's twelve.
@@ -68,6 +72,7 @@ MOBILE = Family(
     prefixes="mobilenet mobileone efficientnet squeezenet lcnet mnasnet tinynet ghostnet shufflenet fbnet mixnet",
     lr=LogUniform(3e-5, 3e-3),
     default_lr=5e-4,
+    enlarges=True,
 )
 RESIDUAL = Family(
     name="residual",
@@ -75,6 +80,7 @@ RESIDUAL = Family(
     "inception xception dpn",
     lr=LogUniform(1e-5, 3e-3),  # studies 2, 3 and 5: Adam at 1e-4 with all layers, 1e-3 with the head alone
     default_lr=2e-4,
+    enlarges=True,
 )
 PLAIN = Family(
     name="plain",
@@ -199,10 +205,24 @@ def head_space(default: Recipe, class_counts: Sequence[int]) -> Space:
         "ema_decay": Choices((0.0, HEAD_EMA)),
         "augment": Choices(("none", default.augment) if default.augment != "none" else ("none",)),
     }
+    if family_of(default.backbone).enlarges:
+        domains["image_size"] = Choices((default.image_size, enlarged(default.image_size)))
     batch_sizes = _batch_sizes(sum(class_counts))
     if len(batch_sizes) > 1:
         domains["batch_size"] = Choices(batch_sizes)
     return Space(domains | _weighting(class_counts))
+
+
+def enlarged(image_size: int) -> int:
+    """A seventh more pixels in width and height, in whole thirty-seconds: 256 for 224."""
+    return round(image_size * RESIZE / STRIDE) * STRIDE
+
+
+def at_size(recipe: Recipe, image_size: int) -> Recipe:
+    """The recipe with pictures of another size, evaluated in the same proportion."""
+    if image_size == recipe.image_size:
+        return recipe
+    return replace(recipe, image_size=image_size, eval_resize=_resize_of(image_size))
 
 
 def with_views(recipe: Recipe) -> Recipe:
@@ -219,7 +239,7 @@ def deepened(default: Recipe, head: Recipe, depth: int) -> Recipe:
     rate = head.lr * head.head_lr_scale / default.lr
     return with_views(
         replace(
-            default,
+            at_size(default, head.image_size),
             freeze_depth=depth,
             head_lr_scale=min(30.0, max(1.0, rate)),
             weight_decay=head.weight_decay,
@@ -258,7 +278,11 @@ def _pixels(backbone: str, image_size: int | None) -> tuple[int, int]:
     if image_size is None and backbone in _PIXELS:
         return _PIXELS[backbone]
     size = image_size or _said_size(backbone)
-    return size, _RESIZES.get(size, round(size * RESIZE))
+    return size, _resize_of(size)
+
+
+def _resize_of(image_size: int) -> int:
+    return _RESIZES.get(image_size, round(image_size * RESIZE))
 
 
 def _said_size(backbone: str) -> int:

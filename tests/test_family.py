@@ -134,6 +134,6 @@ def test_the_head_recipe_is_the_probe_with_augmented_pictures_and_averaged_weigh
     probe = probe_recipe(default, 5)
     head = head_recipe(probe, default)
     differing = {name for name, value in head.values().items() if value != probe.values()[name]}
-    assert differing == {"augment", "ema_decay"}
+    assert differing == {"augment", "ema_decay", "views"}
     assert head.augment == default.augment
     assert 0 < head.ema_decay < 1

@@ -32,7 +32,13 @@ def stored(values: torch.Tensor) -> Activations:
 def all_inputs(data: FitData) -> list[Inputs]:
     entries = [stored(torch.randn(22, 4, 3, 3)) for _ in range(2)]
     fresh, shared = FreshViews(data.train, VIEW, seed=5), FreshViews(data.train, VIEW, seed=5, views=2)
-    return [fresh, shared, FixedView(data.train, VIEW), StoredViews(entries, depth=2)]
+    return [fresh, shared, FixedView(data.train, VIEW), views_over(entries)]
+
+
+def views_over(entries: list[Activations]) -> StoredViews:
+    """Views 1, 2, ... that are all stored."""
+    numbers = range(1, len(entries) + 1)
+    return StoredViews(numbers, 2, lambda view: entries[view - 1], lambda *_: pytest.fail("computed again"))
 
 
 @pytest.mark.parametrize("kind", range(4))
@@ -66,7 +72,21 @@ def test_a_fixed_view_is_the_evaluations(data: FitData) -> None:
 
 def test_stored_activations_take_turns() -> None:
     values = [torch.randn(5, 6) for _ in range(3)]
-    inputs = StoredViews([stored(each) for each in values], depth=4)
+    inputs = views_over([stored(each) for each in values])
     for epoch in range(1, 8):
         assert torch.equal(inputs.batch(np.array([4, 1]), epoch), values[(epoch - 1) % 3][[4, 1]])
     assert [view_of(epoch, 3) for epoch in range(1, 8)] == [1, 2, 3, 1, 2, 3, 1]
+
+
+def test_a_view_is_opened_once_and_not_before_it_is_seen() -> None:
+    entry, opened = stored(torch.randn(5, 6)), list[int]()
+
+    def open_entry(view: int) -> Activations | None:
+        opened.append(view)
+        return entry if view == 1 else None
+
+    inputs = StoredViews((1, 2), 2, open_entry, lambda rows, view: torch.full((len(rows),), float(view)))
+    rows = np.array([0, 1])
+    assert inputs.batch(rows, 1).shape == (2, 6) and opened == [1]
+    assert inputs.batch(rows, 2).tolist() == [2.0, 2.0] and opened == [1, 2]
+    assert inputs.batch(rows, 3).shape == (2, 6) and inputs.batch(rows, 4).tolist() == [2.0, 2.0] and opened == [1, 2]

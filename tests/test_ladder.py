@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raytl.family import VIEWS
-from raytl.on_ray.ladder import DEEPENED, TOLD, climb
+from raytl.on_ray.ladder import DEEPENED, PRICES, TOLD, climb, rung_depths
 from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import PROBE_STAGE
 from raytl.results.recorder import Ending, Recorder
@@ -21,9 +23,10 @@ CNN = "plain_cnn"
 
 @pytest.fixture
 def part() -> BackbonePlan:
-    """Eight stages, so that a quarter, half and three quarters of them differ."""
+    """The prices of mobilenetv2_100."""
     part = make_part(CNN)
-    return replace(part, facts=replace(part.facts, stage_names=tuple("abcdefgh")))
+    fractions = (0.0, 0.04, 0.07, 0.25, 0.38, 0.51, 0.70, 0.86, 1.0)
+    return replace(part, facts=replace(part.facts, stage_names=tuple("abcdefgh"), frozen_fractions=fractions))
 
 
 def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Recorder:
@@ -41,8 +44,8 @@ def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: Ba
     rungs = climb(part, recorder, trials=8)
     assert [(role, recipe.freeze_depth) for role, recipe in rungs.starts] == [
         (DEEPENED, 6),
-        (DEEPENED, 4),
-        (DEEPENED, 2),
+        (DEEPENED, 5),
+        (DEEPENED, 3),
         ("default", 0),
     ]
     assert rungs.starts[-1][1] == part.default
@@ -66,3 +69,12 @@ def test_the_searcher_hears_of_the_best_heads_alone(part: BackbonePlan, tmp_path
 def test_without_heads_a_search_starts_as_it_would_without_a_ladder(part: BackbonePlan, tmp_path: Path) -> None:
     rungs = climb(part, make_recorder(tmp_path / "study"), trials=8)
     assert rungs.starts == part.starts and rungs.heads == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=0, max_size=12).map(sorted))
+def test_rungs_are_nearest_to_the_prices_each_once(inner: list[float]) -> None:
+    fractions = [0.0, *inner, 1.0]
+    depths = rung_depths(fractions)
+    assert len(set(depths)) == len(depths) <= len(PRICES) and all(0 < depth <= len(inner) for depth in depths)
+    for price in PRICES if inner else ():
+        assert min(abs(fractions[depth] - price) for depth in depths) == min(abs(value - price) for value in inner)

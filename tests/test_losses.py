@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from raytl.errors import DataError
 from raytl.recipe import LOSSES, Recipe
-from raytl.train.losses import Loss, evaluation_sums, log_probabilities, make_loss, soft_labels
+from raytl.train.losses import Loss, evaluation_sums, log_probabilities, make_loss, soft_labels, stack_losses
 
 torch.set_num_threads(1)
 COUNTS = [50, 20, 5]
@@ -203,3 +203,34 @@ def test_evaluation_loss_ignores_how_the_recipe_trains() -> None:
 def test_one_against_the_rest_keeps_finite_probabilities_where_all_sigmoids_vanish() -> None:
     probabilities = log_probabilities(torch.tensor([[-200.0, -201.0, -202.0]]), "bce").exp()
     torch.testing.assert_close(probabilities, torch.tensor([[-0.0, -1.0, -2.0]]).softmax(-1))
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("weightings", [("none", "none"), ("balanced", "none"), ("effective", "balanced")])
+@pytest.mark.parametrize("smoothings", [(0.1, 0.1), (0.0, 0.2)])
+def test_stacked_losses_are_each_heads_own(
+    kind: str, weightings: tuple[str, str], smoothings: tuple[float, float]
+) -> None:
+    (logits, labels), targets = batch(), soft_labels(batch()[1], 3)
+    losses = [
+        loss_of(loss=kind, class_weights=weighting, label_smoothing=smoothing, focal_gamma=gamma)
+        for weighting, smoothing, gamma in zip(weightings, smoothings, (0.5, 2.0), strict=True)
+    ]
+    heads = torch.stack([logits, logits.flip(0)])
+    found = stack_losses(losses, heads).sums(heads, targets)
+    expected = [loss.sums(own, targets) for loss, own in zip(losses, heads, strict=True)]
+    torch.testing.assert_close(found.total, torch.stack([sums.total for sums in expected]), rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.weight, torch.stack([sums.weight for sums in expected]), rtol=1e-12, atol=0)
+    evaluated = evaluation_sums(heads, labels, kind)
+    alone = [evaluation_sums(own, labels, kind) for own in heads]
+    torch.testing.assert_close(evaluated.total, torch.stack([sums.total for sums in alone]), rtol=1e-12, atol=0)
+    assert evaluated.weight.tolist() == [17.0, 17.0]
+
+
+def test_stacked_losses_of_two_classes_take_one_logit_of_each_head() -> None:
+    logits, labels = batch(classes=2, logits=1)
+    losses = [loss_of([30, 10], loss="bce", class_weights=weighting) for weighting in ("none", "balanced")]
+    heads = torch.stack([logits, 2 * logits])
+    found = stack_losses(losses, heads).sums(heads, soft_labels(labels, 2))
+    expected = [loss.sums(own, soft_labels(labels, 2)).mean for loss, own in zip(losses, heads, strict=True)]
+    torch.testing.assert_close(found.mean, torch.stack(expected), rtol=1e-12, atol=0)

@@ -51,7 +51,7 @@ def run_documented(folder: Path, words: list[str]) -> dict[str, Any]:
     """Runs the documented search and returns what it says."""
     command = [sys.executable, str(Path(__file__).with_name("documented.py")), str(folder), *words]
     try:
-        ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise refuse(
             f"the documented search did not end in {PATIENCE_SECONDS} s; there is nothing to compare"

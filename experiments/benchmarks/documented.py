@@ -35,6 +35,7 @@ from raytl.models.carried import load_carried
 
 LOGICAL_CPUS = 64  # far more than there are: with few, stopped trials' placement groups stay and the search hangs
 BATCH, PIXELS = 32, 64
+FEATURES = {"tiny_resnet": 128, "tiny_vit": 96}
 # The backbone's modules in order; freezing k of 5 parts freezes those of the first k. timm's names.
 PARTS = {
     "tiny_resnet": (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
@@ -47,11 +48,12 @@ def main() -> None:
     ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as storage:
         results = make_tuner(options, storage).fit()
-        measured = [result.metrics for result in results if result.metrics and "val_accuracy" in result.metrics]
+        metrics = [results[index].metrics or {} for index in range(len(results))]
+    measured = [each for each in metrics if "val_accuracy" in each]
     said = {
-        "best_val_accuracy": max(metrics["best_val_accuracy"] for metrics in measured),
+        "best_val_accuracy": max(each["best_val_accuracy"] for each in measured),
         "trials": len(measured),
-        "times": sorted((metrics["began"], metrics["ended"]) for metrics in measured),
+        "times": sorted((each["began"], each["ended"]) for each in measured),
     }
     ray.shutdown()
     print(json.dumps(said))
@@ -152,7 +154,7 @@ def make_model(config: dict[str, Any], classes: int) -> nn.Module:
         position = getattr(backbone, "pos_embed", None)  # a parameter of no module of its own
         if position is not None:
             position.requires_grad = False
-    return nn.Sequential(backbone, nn.Linear(backbone.num_features, classes))
+    return nn.Sequential(backbone, nn.Linear(FEATURES[config["backbone"]], classes))
 
 
 @torch.no_grad()

@@ -5,12 +5,13 @@ Hardware:  two processor cores, no network
 Minutes:   5
 Expected:  (loop + recording) / loop at most 1.01 on two cores
 
-The embedded study on one backbone (tiny_resnet, drawn flowers, policy `flat`), whole: search, confirmation, report. The loop is
-the sum of all epochs of all trials, by their rows. Recording is measured inside: every call that writes a commit of the
-ledger, an event file of TensorBoard, the compacted tables, the report or a picture for them is timed, and the seconds are
-summed, although most of them pass while workers go on training. Two rows: what is paid for every epoch (ledger and
-TensorBoard), which is the measure, and the same with tables, pictures and report, which are paid once per study and
-weigh the less the longer it is.
+Two studies of tiny_resnet on the embedded flowers, each whole: search, confirmation, report. `fine-tuning` trains all
+weights in every trial, 9 epochs of about a second each, policy `flat`; it is the measure. `ladder` is raytl's default,
+most of whose rows are heads, trained by the hundred in less time than it takes to write them down. The loop is the sum
+of all epochs of all trials, by their rows. Recording is measured inside: every call that writes a commit of the ledger,
+an event file of TensorBoard, the compacted tables, the report or a picture for them is timed, and the seconds are
+summed, although most of them pass while workers go on training. What is paid once per study (tables, report, pictures)
+is shown apart: it weighs the less the longer a study is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,12 @@ from raytl.on_ray import driver
 from raytl.results.ledger import Ledger
 from raytl.results.tables import trial_rows
 from raytl.results.tensorboard import BoardWriter
+from raytl.space import Value
 from raytl.study import FLAT, Study
 
 GOAL = Goal(1.01, at_least=False)
 REPEATS = 2
-TRIALS, QUICK_TRIALS = 8, 3
+TRIALS, QUICK_TRIALS = 12, 2
 # What writes, as (owner, name, kind); none of these calls another one.
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (Ledger, "commit", "ledger"),
@@ -49,26 +52,37 @@ EVERY_EPOCH = ("ledger", "TensorBoard")
 
 def main() -> None:
     options = parser(__doc__, "recording").parse_args()
+    trials = QUICK_TRIALS if options.quick else TRIALS
+    found: list[Finding] = []
     with tempfile.TemporaryDirectory() as place:
         os.environ[CACHE] = str(Path(place) / "cache")
-        counts = [
-            recorded(Path(place) / f"study{number}", QUICK_TRIALS if options.quick else TRIALS)
-            for number in range(1 if options.quick else REPEATS)
-        ]
-    conclude(findings(counts), options)
+        for study in (fine_tuning(trials), ladder(trials)):
+            repeats = range(1 if options.quick else REPEATS)
+            found += findings(study.name, [recorded(study, Path(place) / f"{study.name}{turn}") for turn in repeats])
+    conclude(found, options)
 
 
-def recorded(out: Path, trials: int) -> dict[str, float]:
-    """Seconds of each kind of recording in one study, and of its loop."""
-    study = Study(
-        name="recording",
+def fine_tuning(trials: int) -> Study:
+    """All weights trained in every trial, to the end."""
+    settings: dict[str, Value] = {"freeze_depth": 0, "augment": "light", "precision": "fp32"}
+    base = ladder(trials)
+    return replace(base, name="fine-tuning", weights="none", epochs=9, settings=settings, scheduler="none", policy=FLAT)
+
+
+def ladder(trials: int) -> Study:
+    """raytl's default."""
+    return Study(
+        name="ladder",
         data="drawn-flowers",
         backbones=("tiny_resnet",),
         trials=trials,
         settings={"precision": "fp32"},
-        policy=FLAT,
         confirm_seeds=2,
     )
+
+
+def recorded(study: Study, out: Path) -> dict[str, float]:
+    """Seconds of each kind of recording in one study, and of its loop."""
     seconds: dict[str, float] = defaultdict(float)
     with ExitStack() as stack:
         for owner, name, kind in CALLS:
@@ -98,12 +112,12 @@ def timed_calls(owner: Any, name: str, kind: str, seconds: dict[str, float]) -> 
         setattr(owner, name, original)
 
 
-def findings(counts: Sequence[dict[str, float]]) -> list[Finding]:
-    """Both rows of the table."""
+def findings(name: str, counts: Sequence[dict[str, float]]) -> list[Finding]:
+    """The rows of one study; only fine-tuning is held against the goal."""
     kinds = tuple(dict.fromkeys(kind for _, _, kind in CALLS))
     return [
-        finding("ledger and TensorBoard", counts, EVERY_EPOCH, GOAL),
-        finding("and tables, pictures, report once", counts, kinds, None),
+        finding(f"{name}: ledger and TensorBoard", counts, EVERY_EPOCH, GOAL if name == "fine-tuning" else None),
+        finding(f"{name}: and tables, pictures, report once", counts, kinds, None),
     ]
 
 

@@ -14,6 +14,7 @@ first trial does not count. Arm A is `documented.py` (three trials), arm B a stu
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import tempfile
@@ -81,9 +82,9 @@ def ours(folder: Path, out: Path) -> float:
 
 
 def median_gap(times: list[tuple[float, float]]) -> float:
-    """Median seconds from the end of one trial's training to the beginning of the next one's; (began, ended) of each."""
+    """Median seconds from the end of one training to the beginning of the next; `times` are (began, ended)."""
     ordered = sorted(times)
-    return statistics.median(after[0] - before[1] for before, after in zip(ordered, ordered[1:], strict=False))
+    return statistics.median(after[0] - before[1] for before, after in itertools.pairwise(ordered))
 
 
 if __name__ == "__main__":

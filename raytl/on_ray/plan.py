@@ -20,14 +20,14 @@ from raytl.data.album import Album, open_album
 from raytl.data.samples import sample_names, write_sample
 from raytl.data.store import build_store, store_bytes
 from raytl.errors import ConfigError, DataError, RaytlError
-from raytl.family import default_recipe, default_space, head_recipe, head_space, probe_recipe
+from raytl.family import at_size, default_recipe, default_space, head_recipe, head_space, probe_recipe
 from raytl.models.classifier import build_classifier
 from raytl.models.cost import BackboneFacts, facts_of
 from raytl.models.weights import NONE
 from raytl.on_ray.cluster import Slots
 from raytl.recipe import Recipe, make_recipe
-from raytl.space import Domain, Space, Value
-from raytl.study import Study
+from raytl.space import Choices, Domain, Space, Value
+from raytl.study import LADDER, Study
 from raytl.train.device import faster_precision
 
 Kind = TypeVar("Kind", Value, Domain)
@@ -54,6 +54,20 @@ class BackbonePlan:
         """The recipes that are tried first, by role; without weights there is nothing to leave frozen."""
         starts = (("default", self.default), ("probe", self.probe))
         return starts if self.default.weights == NONE else (*starts, ("head", head_recipe(self.probe, self.default)))
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """Sizes in pixels at which heads are tried, that of the default first; none without weights worth freezing."""
+        if self.default.weights == NONE:
+            return ()
+        domain = self.heads.domains.get("image_size")
+        others = domain.values if isinstance(domain, Choices) else ()
+        return tuple(dict.fromkeys((self.default.image_size, *(int(size) for size in others if size))))
+
+    @property
+    def resizes(self) -> tuple[int, ...]:
+        """The shorter sides in pixels at which pictures are stored for it."""
+        return tuple(at_size(self.default, size).eval_resize for size in self.head_sizes or (self.default.image_size,))
 
     @property
     def stage_count(self) -> int:
@@ -172,14 +186,15 @@ def make_plan(
 def build_stores(plan: Plan) -> float:
     """Decodes all pictures once for every size that a backbone evaluates at; returns the seconds it took."""
     begin = time.perf_counter()
-    for resize in sorted({part.default.eval_resize for part in plan.backbones}):
+    for resize in sorted({resize for part in plan.backbones for resize in part.resizes}):
         build_store(plan.album, resize, plan.cache)
     return time.perf_counter() - begin
 
 
 def stored_bytes(plan: Plan) -> int:
     """Bytes of decoded pictures that the study needs on every node."""
-    return sum(store_bytes(plan.album, resize) for resize in {part.default.eval_resize for part in plan.backbones})
+    resizes = {resize for part in plan.backbones for resize in part.resizes}
+    return sum(store_bytes(plan.album, resize) for resize in resizes)
 
 
 def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, measured: str | None) -> BackbonePlan:
@@ -195,6 +210,8 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, meas
     space = space.with_domains(domains).without(*fixed)
     space.check(default)
     heads = head_space(default, class_counts).with_domains(_kept_by_probe(domains)).without(*_kept_by_probe(fixed))
+    if study.image_size is not None or study.policy != LADDER:
+        heads = heads.without("image_size")
     return BackbonePlan(facts, default, probe, space, heads)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from raytl.family import with_views
+from raytl.family import at_size, head_recipe, with_views
 from raytl.on_ray.bridge import trial_row
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
@@ -20,6 +20,7 @@ from raytl.on_ray.searchers import make_searcher, seed_of
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
+from raytl.space import Values
 
 if TYPE_CHECKING:
     from raytl.train.probing import HeadEvent
@@ -63,15 +64,12 @@ def probe(
 def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
     """The backbone's linear probe, the head on augmented pictures, and heads drawn from the space of heads."""
     longer = HEAD_EPOCHS if plan.study.epochs is None else plan.study.epochs
-    recipes = [
-        (role, recipe if role == "probe" else replace(recipe, epochs=longer))
-        for role, recipe in part.starts
-        if recipe.freeze_depth == part.stage_count
-    ]
     base = replace(part.probe, epochs=longer)
+    recipes = [("probe", part.probe)]
+    recipes += [("head", at_size(head_recipe(base, part.default), size)) for size in part.head_sizes]
     searcher = make_searcher("random", part.heads, seed_of(plan.study.seed, f"{part.backbone} heads"))
     points = (searcher.suggest(index) for index in range(HEADS - len(recipes)))
-    recipes += [(SEARCHER, with_views(make_recipe(base, point))) for point in points if point is not None]
+    recipes += [(SEARCHER, _head(base, point)) for point in points if point is not None]
     named = {trial_id(recipe, plan.album.fingerprint, PROBE_STAGE): (role, recipe) for role, recipe in recipes}
     return [Job(name, PROBE_STAGE, role, recipe) for name, (role, recipe) in named.items()]
 
@@ -82,6 +80,12 @@ def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
     return sorted((row for row in rows if row.status == "completed"), key=recorder.metric.key)
 
 
+def _head(base: Recipe, values: Values) -> Recipe:
+    size = values.get("image_size", base.image_size)
+    others = {name: value for name, value in values.items() if name != "image_size"}
+    return with_views(at_size(make_recipe(base, others), int(size or base.image_size)))
+
+
 def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
     known = recorder.trials
     return [job for job in jobs if job.trial_id not in known or known[job.trial_id].status == "running"]
@@ -90,10 +94,11 @@ def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
 def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recipe, tuple[int, ...]]]:
     """Each backbone's passes over the pictures: the views of the training pictures, shared out over the slots."""
     for part in parts:
-        head = next((recipe for role, recipe in part.starts if role == "head"), part.probe)
+        head = head_recipe(part.probe, part.default)
         views = tuple(range(1 + head.views))
-        for start in range(min(slots.count, len(views))):
-            yield head, views[start :: slots.count]
+        for size in part.head_sizes:
+            for start in range(min(slots.count, len(views))):
+                yield at_size(head, size), views[start :: slots.count]
 
 
 def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.errors import ConfigError
-from raytl.family import with_views
+from raytl.family import at_size, with_views
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
@@ -29,10 +29,11 @@ SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where a backbone's search begins: recipes by role, and heads that its searcher hears of beforehand."""
+    """Where a backbone's search begins: recipes by role, heads that its searcher hears of, and their size in pixels."""
 
     starts: tuple[tuple[str, Recipe], ...]
     heads: tuple[TrialRow, ...] = ()
+    image_size: int | None = None
 
 
 class BackboneProposals:
@@ -57,6 +58,7 @@ class BackboneProposals:
         rungs = ladder or Rungs(part.starts)
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
+        self._base = at_size(part.default, rungs.image_size or part.default.image_size)
         self._first = deque(rungs.starts)
         self._again = deque(
             Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])
@@ -103,7 +105,7 @@ class BackboneProposals:
                 return
             self._suggested += 1
             try:
-                recipe = make_recipe(self._part.default, values)
+                recipe = make_recipe(self._base, values)
                 yield SEARCHER, (recipe if self._ladder is None else with_views(recipe))
             except ConfigError:  # values that are each allowed but do not go together
                 self._searcher.tell(values, None)

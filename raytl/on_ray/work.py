@@ -67,12 +67,13 @@ def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> N
 def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent]]:
     """Trains head-only jobs of one backbone together; the number format used, and all that happened."""
     torch.set_num_threads(workplace.threads)
-    first = jobs[0].recipe
-    data = open_pictures(workplace.cache, workplace.albums[0], first.eval_resize)
-    world = World(device=device_of(workplace))
-    recipes = {job.trial_id: job.recipe for job in jobs}
-    events = fit_heads(recipes, data, world, find_metric(workplace.metric), workplace.prefixes)
-    return resolve_precision(first.precision, world.device).name, [each for epoch in events for each in epoch]
+    world, metric, events = World(device=device_of(workplace)), find_metric(workplace.metric), list[HeadEvent]()
+    for resize in sorted({job.recipe.eval_resize for job in jobs}):
+        data = open_pictures(workplace.cache, workplace.albums[0], resize)
+        recipes = {job.trial_id: job.recipe for job in jobs if job.recipe.eval_resize == resize}
+        for epoch in fit_heads(recipes, data, world, metric, workplace.prefixes):
+            events += epoch
+    return resolve_precision(jobs[0].recipe.precision, world.device).name, events
 
 
 def device_of(workplace: Workplace) -> torch.device:

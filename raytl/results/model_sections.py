@@ -11,6 +11,7 @@ from raytl.results.charts import Axis, Curve, Dot, axis, curve_legend, legend, p
 from raytl.results.facts import Answer, BackboneSearch, FinalModel
 from raytl.results.history import FreezePoint, TrialCurve
 from raytl.results.page import Html, classed, note, section, table, tag
+from raytl.results.rungs import Rung
 from raytl.results.wording import (
     METRIC_NAMES,
     NOTHING,
@@ -102,6 +103,37 @@ def searches_section(searches: Sequence[BackboneSearch], metric: Metric) -> Html
         "picked by this figure. Of its recipe the fields are told that are not at their defaults."
     )
     return section("search", "Search", [note(about if rows else "No trial has run."), *body])
+
+
+def ladder_section(climbed: Sequence[Rung], metric: Metric) -> Html:
+    """What each freeze depth was given, reached and cost, and how one led to the next."""
+    if not climbed:
+        return section("ladder", "Depth by depth", [note("No trial has run.")])
+    rows = [
+        (
+            rung.backbone,
+            "heads, before the search" if rung.stage == "probe" else "search",
+            frozen(rung.freeze_depth, rung.stage_count),
+            count(rung.trials),
+            count(rung.stopped),
+            metric_text(metric.name, getattr(rung.best, metric.name) if rung.best else None),
+            duration(rung.seconds),
+            duration(rung.seconds / rung.trials),
+        )
+        for rung in climbed
+    ]
+    header = (
+        "backbone", "stage", "frozen stages", "trials", "stopped", f"best {METRIC_NAMES[metric.name]}",
+        "trial time", "per trial",
+    )  # fmt: skip
+    about = (
+        "Heads over a wholly frozen backbone come first: what it makes of the pictures is computed once, and all heads "
+        "train on that together. The best of them is then carried on to fewer and fewer frozen stages, the cheapest "
+        "first, and the scheduler ends what falls behind. The best of many trials flatters more than that of few."
+    )
+    if not any(rung.stage == "probe" for rung in climbed):
+        about = "All trials were alike to the searcher; no heads were tried beforehand."
+    return section("ladder", "Depth by depth", [note(about), table(header, rows, (0, 1))])
 
 
 def curves_section(curves: Mapping[str, Sequence[TrialCurve]], metric: Metric) -> Html:

@@ -22,6 +22,7 @@ from raytl.results.model_sections import (
     curves_section,
     finals_section,
     freeze_section,
+    ladder_section,
     searches_section,
 )
 from raytl.results.page import document
@@ -33,6 +34,7 @@ from raytl.results.picture_sections import (
     incidents_section,
     run_section,
 )
+from raytl.results.rungs import rungs
 from raytl.results.tables import Tables
 from raytl.results.wording import small_set_sentence
 
@@ -41,6 +43,7 @@ CONTENTS = (
     ("answer", "Answer"),
     ("finals", "Final models"),
     ("search", "Search"),
+    ("ladder", "Depth by depth"),
     ("curves", "Learning curves"),
     ("freeze", "Freeze depth"),
     ("confusion", "Confusion"),
@@ -78,6 +81,7 @@ def report_page(root: Path, study: Mapping[str, object], tables: Tables) -> str:
         answer_section(find_answer(tables, models, searches), searches, metric, _sizes(models, health)),
         finals_section(models, overfitting(tables, models), metric),
         searches_section(searches, metric),
+        ladder_section(rungs(tables, searches, metric), metric),
         curves_section(trial_curves(tables, searches, metric), metric),
         freeze_section(freeze_points(tables, metric), metric),
         confusion_section(matrices),

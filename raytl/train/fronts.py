@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from raytl.data.store import FitData, PictureSet
 from raytl.data.views import View
@@ -21,6 +23,7 @@ from raytl.train.prefix import VIEW_SEED, compute, key_of
 from raytl.train.prefix_store import Activations, Decision, PrefixStore
 from raytl.train.world import World
 
+DEVICE_SHARE = 0.1  # chosen: of a GPU's free memory, for one entry; a trial holds about ten
 BUILD_BATCH = 32  # chosen: what trials train with, so that activations fit wherever a trial fits
 
 
@@ -30,24 +33,23 @@ class Fronts:
 
     train: Inputs
     val: Inputs | None = None
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def open_fronts(
     model: Classifier, recipe: Recipe, data: FitData, world: World, precision: Precision, cache: PrefixCache | None
 ) -> Fronts:
     """The inputs of a run, taken from `cache` as far as the recipe's pictures repeat and it pays."""
-    plain = train_inputs(recipe, model, data)
+    fronts = Fronts(train_inputs(recipe, model, data))
     if cache is None or not can_store(model, recipe):
-        return Fronts(plain)
-    stored = partial(_stored, model, recipe, precision=precision, cache=cache, device=world.device)
-    val = stored(data.val, (0,))
-    train = stored(data.train, stored_views(recipe)) if repeats(recipe) else Decision(None)
-    depth = recipe.freeze_depth
-    return Fronts(
-        StoredViews(train.entries, depth) if train.entries else plain,
-        StoredViews(val.entries, depth) if val.entries else None,
-        tuple(dict.fromkeys(each.reason for each in (train, val) if each.reason)),
+        return fronts
+    uses = recipe.epochs * cache.sharers
+    val = store_view(model, recipe, data.val, 0, (recipe.freeze_depth,), precision, cache, uses)
+    stored = partial(_stored_views, model, recipe, data.train, precision=precision, cache=cache, fronts=fronts)
+    return replace(
+        fronts,
+        train=stored(device=world.device) if repeats(recipe) else fronts.train,
+        val=_held(val.entries[0], recipe.freeze_depth, world.device) if val.entries else None,
     )
 
 
@@ -59,7 +61,7 @@ def open_view(
         return None
     uses = float(cache.sharers)
     decision = store_view(model, recipe, pictures, 0, (recipe.freeze_depth,), precision, cache, uses)
-    return StoredViews(decision.entries, recipe.freeze_depth) if decision.entries else None
+    return _held(decision.entries[0], recipe.freeze_depth, torch.device("cpu")) if decision.entries else None
 
 
 def train_inputs(recipe: Recipe, model: Classifier, data: FitData) -> Inputs:
@@ -94,25 +96,46 @@ def stored_views(recipe: Recipe) -> tuple[int, ...]:
     return tuple(range(1, min(recipe.views, recipe.epochs) + 1))
 
 
-def _stored(
+def _stored_views(
     model: Classifier,
     recipe: Recipe,
     pictures: PictureSet,
-    views: Sequence[int],
     *,
     precision: Precision,
     cache: PrefixCache,
+    fronts: Fronts,
     device: torch.device,
-) -> Decision:
-    """One entry per view behind the recipe's frozen stages; none at all where one of them does not pay."""
-    entries: list[Activations] = []
+) -> StoredViews:
+    """The recipe's views behind its frozen stages, each stored when it is first seen, if that pays."""
+    views, depths = stored_views(recipe), (recipe.freeze_depth,)
     uses = recipe.epochs / len(views) * cache.sharers
-    for view in views:
-        decision = store_view(model, recipe, pictures, view, (recipe.freeze_depth,), precision, cache, uses)
+
+    def open_entry(view: int) -> Activations | None:
+        decision = store_view(model, recipe, pictures, view, depths, precision, cache, uses)
         if decision.entries is None:
-            return decision
-        entries += [each.to(device) for each in decision.entries] if device.type == "cuda" else decision.entries
-    return Decision(entries)
+            fronts.notes.append(decision.reason)
+            return None
+        return _on(decision.entries[0], device)
+
+    def anew(rows: np.ndarray, view: int) -> Tensor:
+        shown = make_view(recipe, model.input, augmented=view > 0)
+        (made,) = compute(model, pictures, shown, depths, rows, precision, VIEW_SEED, view)
+        return made
+
+    return StoredViews(views, recipe.freeze_depth, open_entry, anew)
+
+
+def _held(entry: Activations, depth: int, device: torch.device) -> StoredViews:
+    """One view that is there already."""
+    held = _on(entry, device)
+    return StoredViews((0,), depth, lambda _: held, lambda rows, _: held.batch(rows))
+
+
+def _on(entry: Activations, device: torch.device) -> Activations:
+    """The entry, on a GPU where it takes less than a share of the free memory."""
+    if device.type == "cuda" and entry.bytes < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return entry.to(device)
+    return entry
 
 
 def store_view(

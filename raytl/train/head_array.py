@@ -139,7 +139,9 @@ class HeadArray:
         noise: what dropout draws from, on the features' device (None: torch's own generator).
         """
         world = world or World(device=features.device)
-        rates = self._rates * torch.tensor(factors, dtype=torch.float64).reshape(len(self))
+        if len(factors) != len(self):  # one factor would be broadcast over all heads in silence
+            raise ValueError(f"{len(factors)} factors for {len(self)} heads: give one for each")
+        rates = self._rates * torch.tensor(factors, dtype=torch.float64)
         dropout = Dropout(self._dropouts, noise) if any(self._dropouts) else None
         logits = stacked_logits(self._parameters, features.to(self._like), dropout)
         sums = self._loss.sums(logits, soft_labels(labels, self.class_count))

@@ -69,4 +69,4 @@ def _dropped(features: Tensor, weight: Tensor, bias: Tensor, dropout: Dropout) -
     runs = [(rate, len(list(heads))) for rate, heads in groupby(dropout.rates)]
     sizes = [size for _, size in runs]
     layers = zip(runs, weight.split(sizes), bias.split(sizes), strict=True)
-    return torch.cat([_shared(features * ((drawn >= rate) / (1 - rate)), w, b) for (rate, _), w, b in layers])
+    return torch.cat([_shared(features * (drawn >= rate) / (1 - rate), w, b) for (rate, _), w, b in layers])

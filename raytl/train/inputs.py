@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -61,14 +61,25 @@ class FixedView:
 
 @dataclass(frozen=True, eq=False)
 class StoredViews:
-    """Activations behind the first `depth` stages, one entry per stored view, in turn."""
+    """Activations behind the first `depth` stages, one entry per stored view, in turn.
 
-    entries: Sequence[Activations]
+    `open_entry` is asked for a view (by its number in `views`) when an epoch shows it first, so that a trial that is
+    stopped early has paid for no more; where it gives none, `compute` makes the activations of a batch in that view.
+    """
+
+    views: Sequence[int]
     depth: int
+    open_entry: Callable[[int], Activations | None]
+    compute: Callable[[np.ndarray, int], Tensor]
+    entries: dict[int, Activations | None] = field(default_factory=dict)
 
     def batch(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Copies of the activations (B, ...)."""
-        return self.entries[view_of(epoch, len(self.entries)) - 1].batch(rows)
+        view = self.views[view_of(epoch, len(self.views)) - 1]
+        if view not in self.entries:
+            self.entries[view] = self.open_entry(view)
+        entry = self.entries[view]
+        return self.compute(rows, view) if entry is None else entry.batch(rows)
 
 
 def view_of(epoch: int, views: int) -> int:

@@ -142,7 +142,7 @@ class Run:
             check_finite(validated.mean_loss, epoch, self.steps_per_epoch)  # the last step may have blown up
             is_best = self.course.note(epoch, figures_of(validated), lambda: trained_state(self.model, self.recipe))
         finding = collapse(validated.confusion)
-        self.notes = [*self.model.notes, *self.fronts.notes, *([finding] if finding else [])]
+        self.notes = [*self.model.notes, *dict.fromkeys(self.fronts.notes), *([finding] if finding else [])]
         return self._row(epoch, started_at, speed, trained, validated, is_best)
 
     def _unfreeze(self) -> None:
