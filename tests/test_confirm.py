@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from raytl.data.album import Album
+from raytl.metric import Figures
 from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
@@ -93,7 +94,7 @@ def test_a_backbone_without_a_figure_has_no_final_model(album: Album, tmp_path: 
     study.add("a", study.recipe(), 0.9, "failed")
     study.add("b", study.recipe(RESNET), 0.9, "stopped")
     assert {job.recipe.backbone for job in study.jobs()} == {RESNET}
-    assert best_trial(study.recorder, CNN, "search") is None
+    assert best_trial(study.recorder, CNN) is None
 
 
 def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_the_best_trial_is_of_the_search_and_ties_go_to_the_lower_loss(album: Al
         study.recorder.start(trial_row(trial_id=name, backbone=CNN, recipe=study.recipe(), stage=stage))
         study.recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy, val_loss=loss))
         study.recorder.end(name, Ending(status))
-    best = best_trial(study.recorder, CNN, "search")
+    best = best_trial(study.recorder, CNN)
     assert best is not None and best.trial_id == "lower"
 
 
@@ -247,3 +248,34 @@ def test_nothing_is_started_where_all_is_confirmed(
     workplace = make_workplace(study.plan.albums, tmp_path)
     confirm(study.plan, study.recorder, StudyFolder(tmp_path / "study"), workplace, Slots(1, 1, 1, False))
     assert study.jobs() == []
+
+
+def roles(study: Searched) -> dict[str, Recipe]:
+    return {job.role: job.recipe.with_seed(0) for job in study.jobs()}
+
+
+def test_depth_that_has_shown_more_than_the_best_head_is_confirmed_beside_it(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,))
+    head = replace(study.plan.of(CNN).probe, ema_decay=0.9)
+    study.add("head", head, 0.8, stage="probe")
+    study.add("deep", study.recipe(), 0.9)
+    assert roles(study) == {"best": study.recipe(), "head": head, "probe": study.plan.of(CNN).probe}
+
+
+def test_depth_that_is_no_better_than_the_best_head_is_not_paid_for(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,))
+    head = replace(study.plan.of(CNN).probe, ema_decay=0.9)
+    study.add("head", head, 0.8, stage="probe")
+    study.add("deep", study.recipe(), 0.8)
+    assert roles(study) == {"best": head, "probe": study.plan.of(CNN).probe}
+
+
+def test_the_best_head_is_that_of_the_cross_validation(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,))
+    lucky, steady = (replace(study.plan.of(CNN).probe, lr=lr) for lr in (0.02, 0.03))
+    study.add("lucky", lucky, 1.0, stage="probe")
+    study.recorder.start(trial_row(trial_id="steady", backbone=CNN, recipe=steady, stage="probe"))
+    study.recorder.epoch(epoch_row(trial_id="steady", val_accuracy=0.9, val_loss=0.1))
+    study.recorder.end("steady", Ending("completed", cross_validated=Figures(0.95, 0.95, 0.2)))
+    assert roles(study)["best"] == steady
+    assert study.recorder.trials["steady"].cv_accuracy == 0.95

@@ -111,7 +111,9 @@ def train_driver(config: dict[str, Any]) -> None:
 def train_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs on the worker: fine-tuning, with a report and a checkpoint after each epoch."""
     loaders = make_loaders(Path(config["folder"]))
-    model = prepare_model(make_model(config, len(loaders["train"].dataset.classes)))  # type: ignore[attr-defined]
+    # Not `.classes`: cloudpickle takes that word in a function that uses torch for `torch.classes`, and fails on it.
+    count = len(loaders["train"].dataset.class_to_idx)  # type: ignore[attr-defined]
+    model = prepare_model(make_model(config, count))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config["lr"], weight_decay=config["weight_decay"])
     criterion = nn.CrossEntropyLoss()
@@ -145,7 +147,7 @@ def make_loaders(folder: Path) -> dict[str, DataLoader[Any]]:
     }
 
 
-def make_model(config: dict[str, Any], classes: int) -> nn.Module:
+def make_model(config: dict[str, Any], class_count: int) -> nn.Module:
     """A carried backbone with a new linear layer, its first parts frozen."""
     backbone = load_carried(config["backbone"])
     frozen = [name for part in PARTS[config["backbone"]][: config["freeze"]] for name in part]
@@ -154,7 +156,7 @@ def make_model(config: dict[str, Any], classes: int) -> nn.Module:
         position = getattr(backbone, "pos_embed", None)  # a parameter of no module of its own
         if position is not None:
             position.requires_grad = False
-    return nn.Sequential(backbone, nn.Linear(FEATURES[config["backbone"]], classes))
+    return nn.Sequential(backbone, nn.Linear(FEATURES[config["backbone"]], class_count))
 
 
 @torch.no_grad()

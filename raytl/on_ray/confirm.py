@@ -8,6 +8,7 @@ from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig
 from ray.tune.schedulers import FIFOScheduler
 
+from raytl.metric import Metric
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import Group, group_resources, train_group
@@ -15,6 +16,7 @@ from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report, Workplace
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
+from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Handout
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.search import ray_folder, run_tune
@@ -100,27 +102,35 @@ class GroupEvents(Live, Callback):
             self._bridge.start(job, trial.trial_id)
 
 
-def best_trial(recorder: Recorder, backbone: str, *stages: str) -> TrialRow | None:
-    """The backbone's best trial of some stages; None where none has a figure."""
+def best_trial(recorder: Recorder, backbone: str) -> TrialRow | None:
+    """The backbone's best trial of the search; None where none has a figure."""
     ranked = [
         row
         for row in recorder.trials.values()
-        if row.stage in stages and row.backbone == backbone and row.status in ("completed", "stopped")
+        if row.stage == "search" and row.backbone == backbone and row.status in ("completed", "stopped")
     ]
     return min(ranked, key=recorder.metric.key, default=None)
 
 
 def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str, Recipe]]:
-    """By role: the best of all, the best head where that is another one, and the linear probe."""
-    probe = plan.of(backbone).probe
-    found = (("best", ("probe", "search")), ("head", ("probe",)))
-    chosen = [(role, best_trial(recorder, backbone, *stages)) for role, stages in found]
-    recipes: dict[Recipe, str] = {probe: "probe"}
-    for role, trial in chosen:
-        if trial is not None:
-            recipes.setdefault(trial.recipe, role)
-    tried = any(trial is not None for _, trial in chosen)
-    return [(role, recipe) for recipe, role in reversed(recipes.items())] if tried else []
+    """By role: the best of all, the best head where that is another one, and the linear probe.
+
+    The search's best counts only where it has shown more than the best head: one that is no better costs more.
+    """
+    searched = best_trial(recorder, backbone)
+    heads = [row for row in ranked_heads(recorder, backbone)[:1] if not _is_better(searched, row, recorder.metric)]
+    ranked = [*heads, *([searched] if searched and not heads else []), *ranked_heads(recorder, backbone)[:1]]
+    if not ranked:
+        return []
+    recipes: dict[Recipe, str] = {plan.of(backbone).probe: "probe"}
+    for role, trial in zip(("best", "head"), ranked, strict=False):
+        recipes.setdefault(trial.recipe, role)
+    return [(role, recipe) for recipe, role in reversed(recipes.items())]
+
+
+def _is_better(searched: TrialRow | None, head: TrialRow, metric: Metric) -> bool:
+    """Whether a trial of the search has a better figure than a head; a lower loss alone is not enough."""
+    return searched is not None and metric.key(searched)[0] < metric.key(head)[0]
 
 
 def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:

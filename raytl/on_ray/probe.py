@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from raytl.family import at_size, head_recipe, with_views
+from raytl.metric import Figures
 from raytl.on_ray.bridge import trial_row
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
@@ -38,6 +39,7 @@ class Probed:
     """What a task says of a backbone's heads."""
 
     events: tuple[HeadEvent, ...]
+    cross_validated: Mapping[str, Figures]
     node: str
     precision: str
 
@@ -75,9 +77,17 @@ def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
 
 
 def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
-    """The backbone's heads, best first."""
+    """The backbone's heads, best first: those that were cross-validated by that, then the others by validation."""
     rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == backbone]
-    return sorted((row for row in rows if row.status == "completed"), key=recorder.metric.key)
+    completed = [row for row in rows if row.status == "completed"]
+    crossed = [row for row in completed if row.cv_loss is not None]
+    return sorted(crossed, key=lambda row: recorder.metric.key(_crossed(row))) + sorted(
+        (row for row in completed if row.cv_loss is None), key=recorder.metric.key
+    )
+
+
+def _crossed(row: TrialRow) -> Figures:
+    return Figures(float(row.cv_accuracy or 0), float(row.cv_macro_f1 or 0), float(row.cv_loss or 0))
 
 
 def _head(base: Recipe, values: Values) -> Recipe:
@@ -114,7 +124,16 @@ def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed)
     recorder.epoch(*(event.row for event in probed.events if event.row is not None))
     ends = [event for event in probed.events if event.ended is not None]
     recorder.end_all(
-        {event.trial_id: Ending(str(event.ended), event.reason, probed.node, probed.precision) for event in ends}
+        {
+            event.trial_id: Ending(
+                str(event.ended),
+                event.reason,
+                probed.node,
+                probed.precision,
+                cross_validated=probed.cross_validated.get(event.trial_id),
+            )
+            for event in ends
+        }
     )
 
 
@@ -130,5 +149,5 @@ def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> None:
 def _train(workplace: Workplace, jobs: Sequence[Job]) -> Probed:
     from raytl.on_ray.work import train_heads
 
-    precision, events = train_heads(workplace, jobs)
-    return Probed(tuple(events), socket.gethostname(), precision)
+    precision, events, crossed = train_heads(workplace, jobs)
+    return Probed(tuple(events), crossed, socket.gethostname(), precision)

@@ -13,18 +13,22 @@ import torch
 
 from raytl.data.album import Album
 from raytl.data.store import FitData, build_store, open_data
-from raytl.metric import find_metric
+from raytl.metric import Figures, Metric, find_metric
 from raytl.on_ray.job import Job, Report, RunFacts, Workplace
 from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import Snapshot, load_snapshot, save_snapshot
 from raytl.train.device import resolve_precision
 from raytl.train.final import read_test_set
+from raytl.train.folds import cross_validate
 from raytl.train.guards import Diverged
 from raytl.train.loop import Run
 from raytl.train.memory import peak_bytes, reset_peak
 from raytl.train.probing import HeadEvent, fill_views, fit_heads
 from raytl.train.world import World
+
+SMALL = 1000  # chosen: validation pictures, below which half a point is less than five of them
+CLOSER = 32  # chosen: a quarter of the heads of a backbone
 
 
 def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
@@ -64,16 +68,34 @@ def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> N
         fill_views(recipe, data, world, workplace.prefixes, views)
 
 
-def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent]]:
-    """Trains head-only jobs of one backbone together; the number format used, and all that happened."""
+def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent], dict[str, Figures]]:
+    """Trains head-only jobs of one backbone together; the number format used, all that happened, and a closer look.
+
+    Where the validation set is small, the best of the heads and those that were asked for by name are cross-validated.
+    """
     torch.set_num_threads(workplace.threads)
     world, metric, events = World(device=device_of(workplace)), find_metric(workplace.metric), list[HeadEvent]()
+    crossed: dict[str, Figures] = {}
     for resize in sorted({job.recipe.eval_resize for job in jobs}):
         data = open_pictures(workplace.cache, workplace.albums[0], resize)
         recipes = {job.trial_id: job.recipe for job in jobs if job.recipe.eval_resize == resize}
         for epoch in fit_heads(recipes, data, world, metric, workplace.prefixes):
             events += epoch
-    return resolve_precision(jobs[0].recipe.precision, world.device).name, events
+    closer = _closer_look(jobs, events, metric)
+    for resize in sorted({job.recipe.eval_resize for job in closer}):
+        data = open_pictures(workplace.cache, workplace.albums[0], resize)
+        recipes = {job.trial_id: job.recipe for job in closer if job.recipe.eval_resize == resize}
+        if len(data.val) < SMALL:
+            crossed |= cross_validate(recipes, data, world, metric, workplace.prefixes)
+    return resolve_precision(jobs[0].recipe.precision, world.device).name, events, crossed
+
+
+def _closer_look(jobs: Sequence[Job], events: Sequence[HeadEvent], metric: Metric) -> list[Job]:
+    """Jobs that were asked for by name, and the best of the others."""
+    best = {event.trial_id: event.row for event in events if event.row is not None and event.row.is_best}
+    whole = {event.trial_id for event in events if event.ended == "completed"}
+    ranked = sorted((job for job in jobs if job.trial_id in whole), key=lambda job: metric.key(best[job.trial_id]))
+    return [job for place, job in enumerate(ranked) if place < CLOSER or job.role in ("probe", "head")]
 
 
 def device_of(workplace: Workplace) -> torch.device:

@@ -10,7 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raytl.metric import Metric
+from raytl.metric import Figures, Metric
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger, read_ledger
 from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
@@ -42,6 +42,7 @@ class Ending:
     node: str | None = None
     precision_used: str | None = None
     peak_memory_bytes: int | None = None
+    cross_validated: Figures | None = None
 
 
 class Recorder:
@@ -148,7 +149,7 @@ def _best(epochs: Sequence[EpochRow]) -> EpochRow | None:
 
 def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> TrialRow:
     has_score = ending.status not in SCORELESS
-    best = _best(epochs) if has_score else None
+    best, crossed = (_best(epochs), ending.cross_validated) if has_score else (None, None)
     speeds = sorted(row.images_per_second for row in epochs)
     return replace(
         trial,
@@ -161,6 +162,9 @@ def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> T
         val_accuracy=best.val_accuracy if best else None,
         val_macro_f1=best.val_macro_f1 if best else None,
         val_loss=best.val_loss if best else None,
+        cv_accuracy=crossed.val_accuracy if crossed else None,
+        cv_macro_f1=crossed.val_macro_f1 if crossed else None,
+        cv_loss=crossed.val_loss if crossed else None,
         images_per_second=speeds[len(speeds) // 2] if speeds else None,
         peak_memory_bytes=ending.peak_memory_bytes,
         node=ending.node,

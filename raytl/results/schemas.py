@@ -23,7 +23,9 @@ class TrialRow:
     """One trial; a later row of the same `trial_id` replaces an earlier one (running, then how it ended).
 
     `status` is running, completed, stopped (by the scheduler), diverged or failed; the three `val_` values are
-    those of `best_epoch`. `frozen_fraction` is the share of one picture's forward operations that are frozen.
+    those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which the best
+    heads get where the validation set is small. `frozen_fraction` is the share of one picture's forward operations
+    that are frozen.
     """
 
     study: str
@@ -42,6 +44,9 @@ class TrialRow:
     val_accuracy: float | None = None
     val_macro_f1: float | None = None
     val_loss: float | None = None
+    cv_accuracy: float | None = None
+    cv_macro_f1: float | None = None
+    cv_loss: float | None = None
     freeze_depth: int
     frozen_fraction: float | None = None
     trainable_parameters: int | None = None

@@ -261,7 +261,7 @@ def _clip(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
     bounds = norms.new_tensor([inf if limit is None else limit for limit in limits])
     shares = (bounds / (torch.linalg.vector_norm(norms, dim=0) + CLIP_EPSILON)).clamp(max=1.0)
-    shares = shares.where(bounds.isfinite(), 1.0)
+    shares = shares.where(bounds.isfinite(), 1.0)  # a norm beyond float32 concerns those alone that are clipped
     for gradient in gradients:
         gradient.mul_(by_head(shares, gradient))
 

@@ -28,7 +28,7 @@ class HeadAverages:
         if not self.values:
             return
         warm = steps / (9 + steps)  # (1 + t) / (10 + t) for the t = steps - 1 updates before this one
-        shares = (1 - torch.minimum(self._decays, warm)).where(self._decays > 0, 1.0)
+        shares = 1 - torch.minimum(self._decays, warm)
         for name, value in self.values.items():
             value.lerp_(parameters[name].detach(), by_head(shares, value))
 

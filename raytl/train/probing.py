@@ -23,14 +23,14 @@ from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
 from raytl.train.cache import PrefixCache
 from raytl.train.course import Course, figures_of
-from raytl.train.device import memory_format, resolve_precision
+from raytl.train.device import Precision, memory_format, resolve_precision
 from raytl.train.evaluate import BATCH
 from raytl.train.fronts import Fronts, make_view, open_fronts, store_view
 from raytl.train.guards import check_weights_in_use, collapse
 from raytl.train.head_array import HeadArray, bucket_of
 from raytl.train.head_counts import ArrayCounts
 from raytl.train.head_learner import features_of, noise_of
-from raytl.train.inputs import FixedView
+from raytl.train.inputs import FixedView, Inputs
 from raytl.train.losses import evaluation_sums
 from raytl.train.metrics import Counts
 from raytl.train.sampling import batches, epoch_order, eval_shares, step_count
@@ -59,12 +59,25 @@ def fit_heads(
     Raises:
         ConfigError: for a recipe that trains more than a head.
     """
+    for group in bucketed(recipes):
+        frozen = freeze(list(group.values()), data, world, cache)
+        view = make_view(frozen.recipe, frozen.model.input, augmented=False)
+        held = frozen.fronts.val or FixedView(data.val, view)
+        split = Split(frozen.fronts.train, data.train.labels, held, data.val.labels)
+        yield from HeadRuns(group, frozen, split, metric).epochs()
+
+
+def bucketed(recipes: Mapping[str, Recipe]) -> Iterable[dict[str, Recipe]]:
+    """Head-only recipes by name, parted into groups that can train together.
+
+    Raises:
+        ConfigError: for a recipe that trains more than a head.
+    """
     _check_heads(recipes.values())
     buckets: dict[object, dict[str, Recipe]] = defaultdict(dict)
     for name, recipe in recipes.items():
         buckets[bucket_of(recipe)][name] = recipe
-    for group in buckets.values():
-        yield from _Bucket(group, data, world, metric, cache).epochs()
+    return buckets.values()
 
 
 def fill_views(recipe: Recipe, data: FitData, world: World, cache: PrefixCache, views: Sequence[int]) -> None:
@@ -80,25 +93,55 @@ def fill_views(recipe: Recipe, data: FitData, world: World, cache: PrefixCache, 
             store_view(model, recipe, pictures, view, (recipe.freeze_depth,), precision, cache, MANY)
 
 
-class _Bucket:
-    """Recipes that share an array: what they see, and how far each has come."""
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What heads are trained on and what they are measured on: inputs of pictures, and their labels (N,)."""
 
-    def __init__(
-        self, recipes: Mapping[str, Recipe], data: FitData, world: World, metric: Metric, cache: PrefixCache | None
-    ) -> None:
-        self._names, self._recipes = list(recipes), list(recipes.values())
-        self._first = self._recipes[0]
-        self._data, self._world = data, world
-        self._model = _frozen_model(self._first, data, world)
-        self._precision = resolve_precision(self._first.precision, world.device)
-        self._fronts = self._open(cache)
-        counts = torch.bincount(data.train.labels, minlength=len(data.classes)).tolist()
-        features = feature_count(self._model.head)
-        self._array = HeadArray(self._recipes, features, counts, world.device)
-        outputs = output_count(self._first, len(data.classes))
-        self._array.load_heads([fresh_head(recipe, features, outputs) for recipe in self._recipes])
-        steps = step_count(len(data.train), self._first.batch_size)
-        self._courses = [Course(recipe, steps, metric) for recipe in self._recipes]
+    train: Inputs
+    train_labels: Tensor
+    held: Inputs
+    held_labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """A frozen backbone with a head's shape, what it sees, and where."""
+
+    model: Classifier
+    recipe: Recipe
+    precision: Precision
+    world: World
+    class_count: int
+    fronts: Fronts
+
+    def features(self, inputs: Inputs, rows: np.ndarray, epoch: int) -> Tensor:
+        """Pooled features (B, F) of the pictures at `rows`."""
+        return features_of(self.model, inputs, rows, epoch, self.precision, self.world.device)
+
+
+def freeze(recipes: Sequence[Recipe], data: FitData, world: World, cache: PrefixCache | None) -> Frozen:
+    """The backbone that recipes of one bucket share, over inputs for the longest of them."""
+    longest = max(recipes, key=lambda recipe: recipe.epochs)
+    model = _frozen_model(longest, data, world)
+    precision = resolve_precision(longest.precision, world.device)
+    shared = cache and replace(cache, sharers=cache.sharers * len(recipes))
+    fronts = open_fronts(model, longest, data, world, precision, shared)
+    return Frozen(model, longest, precision, world, len(data.classes), fronts)
+
+
+class HeadRuns:
+    """Recipes that share an array, and how far each has come."""
+
+    def __init__(self, recipes: Mapping[str, Recipe], frozen: Frozen, split: Split, metric: Metric) -> None:
+        self._names, self._first = list(recipes), frozen.recipe
+        self._frozen, self._split, self._world = frozen, split, frozen.world
+        counts = torch.bincount(split.train_labels, minlength=frozen.class_count).tolist()
+        features, outputs = feature_count(frozen.model.head), output_count(frozen.recipe, frozen.class_count)
+        chosen = list(recipes.values())
+        self._array = HeadArray(chosen, features, counts, self._world.device)
+        self._array.load_heads([fresh_head(recipe, features, outputs) for recipe in chosen])
+        self._steps = step_count(len(split.train_labels), self._first.batch_size)
+        self._courses = [Course(recipe, self._steps, metric) for recipe in chosen]
 
     def epochs(self) -> Iterator[list[HeadEvent]]:
         """The events of each epoch, until no head has one left."""
@@ -107,18 +150,13 @@ class _Bucket:
             epoch += 1
             yield self._epoch(epoch)
 
-    def _open(self, cache: PrefixCache | None) -> Fronts:
-        longest = max(self._recipes, key=lambda recipe: recipe.epochs)
-        shared = cache and replace(cache, sharers=cache.sharers * len(self._recipes))
-        return open_fronts(self._model, longest, self._data, self._world, self._precision, shared)
-
     def _epoch(self, epoch: int) -> list[HeadEvent]:
         begin, started_at = time.perf_counter(), datetime.now(UTC)
         trained, broken = self._train(epoch)
-        order_seconds = time.perf_counter() - begin
+        train_seconds = time.perf_counter() - begin
         validated = self._validate()
         span = (datetime.now(UTC) - started_at) / len(self._names)
-        speed = len(self._data.train) * len(self._names) / order_seconds
+        speed = len(self._split.train_labels) * len(self._names) / train_seconds
         events = []
         for index in range(len(self._names)):
             counts = validated.one(index)
@@ -132,7 +170,7 @@ class _Bucket:
 
     def _train(self, epoch: int) -> tuple[ArrayCounts, set[int]]:
         """Sums over the epoch, and the heads whose loss stopped being a number."""
-        labels = self._data.train.labels
+        labels = self._split.train_labels
         order = epoch_order(labels.numpy(), self._first.sampler, self._first.seed, epoch)
         noise = noise_of(self._first, epoch, self._world)
         total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
@@ -140,32 +178,28 @@ class _Bucket:
         for step, rows in enumerate(batches(order, self._first.batch_size, 0, 1)):
             factors = [course.schedule.factor(epoch, step) for course in self._courses]
             expected = labels[torch.from_numpy(rows)].to(self._world.device)
-            taken = self._array.step(self._features(rows, epoch), expected, factors, noise, self._world)
+            features = self._frozen.features(self._split.train, rows, epoch)
+            taken = self._array.step(features, expected, factors, noise, self._world)
             finite &= taken.finite
             total = total + ArrayCounts.of(taken.logits, expected, self._array.class_count, taken.totals, taken.weights)
         return total, set((~finite).nonzero().flatten().tolist())
 
     def _validate(self) -> ArrayCounts:
-        data = self._data.val
-        inputs = self._fronts.val or FixedView(data, make_view(self._first, self._model.input, augmented=False))
         total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
-        for rows in eval_shares(len(data), BATCH, 0, 1):
-            features = features_of(self._model, inputs, rows, 1, self._precision, self._world.device)
+        for rows in eval_shares(len(self._split.held_labels), BATCH, 0, 1):
+            features = self._frozen.features(self._split.held, rows, 1)
             logits = self._array.logits(features)
-            labels = data.labels[torch.from_numpy(rows)].to(logits.device)
+            labels = self._split.held_labels[torch.from_numpy(rows)].to(logits.device)
             sums = [evaluation_sums(each, labels, self._first.loss) for each in logits]
             totals, weights = (torch.stack(values) for values in zip(*sums, strict=True))
             total = total + ArrayCounts.of(logits, labels, self._array.class_count, totals, weights)
         return total
 
-    def _features(self, rows: np.ndarray, epoch: int) -> Tensor:
-        return features_of(self._model, self._fronts.train, rows, epoch, self._precision, self._world.device)
-
     def _event(
         self, index: int, epoch: int, times: tuple[datetime, datetime], speed: float, trained: Counts, validated: Counts
     ) -> HeadEvent:
         course, figures = self._courses[index], figures_of(validated)
-        factor = course.schedule.factor(epoch, step_count(len(self._data.train), self._first.batch_size) - 1)
+        factor = course.schedule.factor(epoch, self._steps - 1)
         is_best = course.note(epoch, figures, dict)
         row = EpochRow(
             trial_id=self._names[index],

@@ -1,0 +1,125 @@
+"""S10: two DDP workers of one core each, against one worker of one core with the same global batch.
+
+Command:   python experiments/benchmarks/ddp_workers.py [--quick] [--out FILE]
+Hardware:  two processor cores, no network
+Minutes:   5
+Expected:  B / (2 A) at least 0.9: two workers are nearly twice as fast
+
+raytl's own loop without Ray, gloo over the loopback device, all stages trained, the same recipe, seed and pictures in
+both arms; pictures per second of the training part of an epoch, the median of the epochs after the first. Every worker
+has one thread. Processes are started anew for each turn and each imports everything before it begins. The check: both
+arms have the same validation loss after the last epoch to 1%.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from measure import Finding, Goal, conclude, parser, take_turns
+from shown import open_sample, shortened
+from torch.multiprocessing.spawn import spawn
+
+from raytl.data.store import FitData
+from raytl.models.carried import CARRIED
+from raytl.recipe import Recipe
+from raytl.results.schemas import EpochRow
+from raytl.train.loop import fit
+from raytl.train.world import World
+
+WORKERS = 2
+GOAL = Goal(0.9)
+TOLERANCE = 0.01
+PATIENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A backbone, its pictures, the global batch and the length of an epoch."""
+
+    backbone: str
+    pixels: int
+    batch_size: int
+    pictures: int
+    epochs: int
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            backbone=self.backbone,
+            weights="pretrained" if self.backbone in CARRIED else "none",
+            image_size=self.pixels,
+            eval_resize=self.pixels,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            schedule="constant",
+            lr=1e-4,
+            precision="fp32",
+        )
+
+
+CASES = (Case("tiny_vit", 64, 64, 640, 4), Case("tiny_resnet", 64, 64, 960, 4), Case("resnet18", 224, 32, 64, 3))
+
+
+def main() -> None:
+    options = parser(__doc__, "ddp_workers").parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        findings = [compare(case, Path(place), options.quick) for case in CASES[: 1 if options.quick else None]]
+    conclude(findings, options)
+
+
+def compare(case: Case, place: Path, quick: bool) -> Finding:
+    """Pictures per second of one worker (A) and of two (B)."""
+    folder = place / case.backbone
+    data = shortened(open_sample(folder, -(-case.pictures // 3), case.pixels), case.pictures)
+    losses: dict[int, float] = {}
+
+    def arm(size: int) -> float:
+        rows = run_group(case.recipe, data, size, folder)
+        losses[size] = rows[-1].val_loss
+        return statistics.median(row.images_per_second for row in rows[1:])
+
+    taken = take_turns(lambda: arm(1), lambda: arm(WORKERS), quick)
+    return Finding(
+        measure="S10",
+        case=f"{case.backbone}, {case.pixels} px, global batch {case.batch_size}",
+        figure="B / (2 A)",
+        values=tuple(ratio / WORKERS for ratio in taken.b_over_a),
+        goal=GOAL,
+        unit="pictures/s",
+        a=taken.a,
+        b=taken.b,
+        check=f"val_loss: A {losses[1]:.4f}, B {losses[WORKERS]:.4f}",
+        check_passed=abs(losses[1] - losses[WORKERS]) <= TOLERANCE * losses[1],
+    )
+
+
+def run_group(recipe: Recipe, data: FitData, size: int, folder: Path) -> list[EpochRow]:
+    """The rows of a run by `size` workers in fresh processes."""
+    with tempfile.TemporaryDirectory(dir=folder) as meeting:
+        spawn(_worker, args=(recipe, data, size, Path(meeting)), nprocs=size)
+        rows: list[EpochRow] = torch.load(Path(meeting) / "rows.pt", weights_only=False)
+    return rows
+
+
+def _worker(rank: int, recipe: Recipe, data: FitData, size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    if size > 1:
+        meeting = f"file://{folder}/meeting"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
+    rows = list(fit(recipe, data, World(rank, size)))
+    if rank == 0:
+        torch.save(rows, folder / "rows.pt")
+    if size > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Cross-validation of heads, against training each fold by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raytl.data.store import FitData, PictureSet
+from raytl.train.cache import PrefixCache
+from raytl.train.folds import FOLDS, REPEATS, _folds, cross_validate
+from raytl.train.world import World
+from tests.tiny import ACCURACY, start, tiny_data, tiny_recipe
+
+HEAD = tiny_recipe(freeze_depth=3, epochs=3, optimizer="adamw", lr=0.01, augment="crop+flip", views=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
+    return tiny_data(tmp_path_factory.mktemp("tiny"), sizes=(40, 13, 11))
+
+
+def picked(pictures: PictureSet, rows: np.ndarray) -> PictureSet:
+    return replace(
+        pictures,
+        labels=pictures.labels[torch.from_numpy(rows)],
+        keys=pictures.keys[rows],
+        paths=tuple(pictures.paths[row] for row in rows),
+        places=pictures.places[rows],
+    )
+
+
+def test_folds_hold_every_picture_out_as_often_and_keep_classes_together(data: FitData) -> None:
+    folds = _folds(data)
+    assert len(folds) == FOLDS * REPEATS
+    held = np.concatenate([rows for _, rows in folds])
+    assert np.bincount(held).tolist() == [REPEATS] * len(data.train)
+    labels = data.train.labels.numpy()
+    for train, rows in folds:
+        assert not set(train) & set(rows) and len(train) + len(rows) == len(labels)
+        assert np.ptp(np.bincount(labels[rows], minlength=3) - np.bincount(labels, minlength=3) / FOLDS) <= 2
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_figures_are_the_means_of_runs_on_the_folds(cached: bool, data: FitData, tmp_path: Path) -> None:
+    recipes = {"a": HEAD, "b": replace(HEAD, lr=0.03, ema_decay=0.9), "c": replace(HEAD, batch_size=5)}
+    cache = PrefixCache(tmp_path, 100_000_000) if cached else None
+    found = cross_validate(recipes, data, World(), ACCURACY, cache)
+    for name, recipe in recipes.items():
+        best = []
+        for train, held in _folds(data):
+            fold = replace(data, train=picked(data.train, train), val=picked(data.train, held))
+            best.append([row for row in start(recipe, fold).epochs() if row.is_best][-1])
+        assert found[name].val_accuracy == pytest.approx(np.mean([row.val_accuracy for row in best]), abs=0.02)
+        assert found[name].val_loss == pytest.approx(np.mean([row.val_loss for row in best]), rel=1e-3)
+
+
+def test_a_class_of_one_picture_cannot_be_cross_validated(data: FitData) -> None:
+    labels = data.train.labels.clone()
+    labels[labels == 2] = 1
+    labels[0] = 2
+    lone = replace(data, train=replace(data.train, labels=labels))
+    assert cross_validate({"a": HEAD}, lone, World(), ACCURACY, None) == {}
+
+
+def test_a_head_that_diverges_is_left_out(data: FitData) -> None:
+    bad = replace(HEAD, optimizer="sgd", lr=100.0, head_lr_scale=1e4, weight_decay=10.0)
+    assert cross_validate({"bad": bad}, data, World(), ACCURACY, None) == {}
