@@ -43,7 +43,7 @@ class Study:
     epochs: int | None = None
     image_size: int | None = None
     settings: Mapping[str, Domain | Value] = field(default_factory=dict)
-    searcher: str = "optuna"
+    searcher: str = "hyperopt"
     scheduler: str = "asha"
     policy: str = LADDER
     rungs_per_backbone: bool = True

@@ -12,7 +12,7 @@ import ray
 
 from raytl.data.album import Album
 from raytl.family import VIEWS
-from raytl.metric import find_metric
+from raytl.metric import Figures, find_metric
 from raytl.on_ray import probe as probe_module
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
@@ -124,3 +124,21 @@ def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path, monkeyp
     plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
     probe(plan, recorder, workplace_of(album, tmp_path), SLOTS, Deadline(0.0), lambda _: None)
     assert not recorder.trials
+
+
+def crossed(recorder: Recorder, name: str, accuracy: float, loss: float, val: float = 0.9) -> None:
+    recorder.start(trial_row(trial_id=name, backbone=CNN, stage=PROBE_STAGE))
+    recorder.epoch(epoch_row(trial_id=name, val_accuracy=val))
+    ending = Ending("completed", cross_validated=Figures(accuracy, accuracy, loss), cross_validated_count=100)
+    recorder.end(name, ending)
+
+
+def test_heads_within_a_standard_error_rank_by_loss(tmp_path: Path) -> None:
+    recorder = make_recorder(tmp_path / "study")
+    crossed(recorder, "lucky", 0.90, 0.9, val=1.0)
+    crossed(recorder, "calm", 0.88, 0.2)
+    crossed(recorder, "poor", 0.86, 0.1)  # one standard error is sqrt(0.9 * 0.1 / 100) = 0.03
+    recorder.start(trial_row(trial_id="plain", backbone=CNN, stage=PROBE_STAGE))
+    recorder.epoch(epoch_row(trial_id="plain", val_accuracy=1.0))
+    recorder.end("plain", Ending("completed"))
+    assert [row.trial_id for row in ranked_heads(recorder, CNN)] == ["calm", "lucky", "poor", "plain"]

@@ -39,7 +39,7 @@ from raytl.study import FLAT, Study
 
 GOAL = Goal(1.01, at_least=False)
 REPEATS = 2
-TRIALS, QUICK_TRIALS = 12, 2
+TRIALS, QUICK_TRIALS = 8, 2
 # What writes, as (owner, name, kind); none of these calls another one.
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (Ledger, "commit", "ledger"),
@@ -56,9 +56,9 @@ def main() -> None:
     found: list[Finding] = []
     with tempfile.TemporaryDirectory() as place:
         os.environ[CACHE] = str(Path(place) / "cache")
-        for study in (fine_tuning(trials), ladder(trials)):
-            repeats = range(1 if options.quick else REPEATS)
-            found += findings(study.name, [recorded(study, Path(place) / f"{study.name}{turn}") for turn in repeats])
+        for study, repeats in ((fine_tuning(trials), 1 if options.quick else REPEATS), (ladder(trials), 1)):
+            folders = (Path(place) / f"{study.name}{turn}" for turn in range(repeats))
+            found += findings(study.name, [recorded(study, folder) for folder in folders])
     conclude(found, options)
 
 

@@ -15,6 +15,7 @@ first trial does not count. Arm A is `documented.py` (three trials), arm B a stu
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import statistics
 import tempfile
@@ -74,7 +75,7 @@ def ours(folder: Path, out: Path) -> float:
         policy=FLAT,
         confirm_seeds=1,
     )
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         return median_gap(training_times(run_quietly(study, out)))
     finally:

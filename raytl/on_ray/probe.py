@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from raytl.family import at_size, head_recipe, with_views
-from raytl.metric import Figures
+from raytl.metric import Figures, Metric
 from raytl.on_ray.bridge import trial_row
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
@@ -77,13 +78,26 @@ def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
 
 
 def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
-    """The backbone's heads, best first: those that were cross-validated by that, then the others by validation."""
+    """The backbone's heads, best first: those that were cross-validated by that, then the others by validation.
+
+    Cross-validated heads within a standard error of the best one's accuracy are not told apart by it; among them the
+    lower loss counts (after Breiman et al. 1984, who take the simplest model within one standard error).
+    """
     rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == backbone]
     completed = [row for row in rows if row.status == "completed"]
     crossed = [row for row in completed if row.cv_loss is not None]
-    return sorted(crossed, key=lambda row: recorder.metric.key(_crossed(row))) + sorted(
-        (row for row in completed if row.cv_loss is None), key=recorder.metric.key
-    )
+    others = [row for row in completed if row.cv_loss is None]
+    return _by_folds(crossed, recorder.metric) + sorted(others, key=recorder.metric.key)
+
+
+def _by_folds(rows: list[TrialRow], metric: Metric) -> list[TrialRow]:
+    if not rows or not metric.maximize:
+        return sorted(rows, key=lambda row: metric.key(_crossed(row)))
+    best = max(rows, key=lambda row: getattr(_crossed(row), metric.name))
+    value = getattr(_crossed(best), metric.name)
+    least = value - math.sqrt(value * (1 - value) / (best.cv_count or 1))
+    key = [(getattr(_crossed(row), metric.name) < least, row.cv_loss or 0.0) for row in rows]
+    return [row for _, row in sorted(zip(key, rows, strict=True), key=lambda pair: pair[0])]
 
 
 def _crossed(row: TrialRow) -> Figures:
@@ -131,6 +145,7 @@ def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed)
                 probed.node,
                 probed.precision,
                 cross_validated=probed.cross_validated.get(event.trial_id),
+                cross_validated_count=len(plan.album.part("train")),
             )
             for event in ends
         }

@@ -24,7 +24,7 @@ class TrialRow:
 
     `status` is running, completed, stopped (by the scheduler), diverged or failed; the three `val_` values are
     those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which the best
-    heads get where the validation set is small. `frozen_fraction` is the share of one picture's forward operations
+    heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of one picture's forward operations
     that are frozen.
     """
 
@@ -47,6 +47,7 @@ class TrialRow:
     cv_accuracy: float | None = None
     cv_macro_f1: float | None = None
     cv_loss: float | None = None
+    cv_count: int | None = None
     freeze_depth: int
     frozen_fraction: float | None = None
     trainable_parameters: int | None = None
