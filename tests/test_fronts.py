@@ -110,3 +110,25 @@ def test_nothing_frozen_is_nothing_to_store(data: FitData) -> None:
     assert can_store(model, tiny_recipe(freeze_depth=1))
     assert isinstance(train_inputs(tiny_recipe(augment="none"), model, data), FixedView)
     assert isinstance(train_inputs(tiny_recipe(augment="flip"), model, data), FreshViews)
+
+
+def test_a_small_limit_is_kept_while_trials_come_and_go(data: FitData, tmp_path: Path, always: None) -> None:
+    """Six trials at two depths in four views want a megabyte and more; they get by with a quarter of it."""
+    limit, largest, wanted = 250_000, 0, 0
+    folder, free = tmp_path / "tight", tmp_path / "free"
+    for depth, seed in ((1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)):
+        recipe = tiny_recipe(freeze_depth=depth, augment="crop+flip", views=4, epochs=4, seed=seed, batch_size=5)
+        expected = figures(cached(recipe, data, PrefixCache(free, GB)).epochs())
+        found = []
+        for row in cached(recipe, data, PrefixCache(folder, limit)).epochs():
+            found.append(row)
+            largest = max(largest, size_of(folder))
+        for row, other in zip(figures(found), expected, strict=True):
+            assert row["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)
+        wanted = size_of(free)
+    assert 0 < largest <= limit < wanted / 4
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -131,6 +131,7 @@ def test_a_long_and_a_tiny_picture_are_classified(model: LoadedModel, tmp_path: 
 def test_a_tie_is_decided_as_in_the_tables(model: LoadedModel, tmp_path: Path) -> None:
     """Logits so close that their probabilities are equal: the larger logit decides."""
     layer = model.model.head[-1]
+    assert isinstance(layer, torch.nn.Linear)
     with torch.no_grad():
         saved = {name: value.clone() for name, value in layer.state_dict().items()}
         layer.weight.zero_()

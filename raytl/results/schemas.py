@@ -24,8 +24,8 @@ class TrialRow:
 
     `status` is running, completed, stopped (by the scheduler), diverged or failed; the three `val_` values are
     those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which the best
-    heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of one picture's forward operations
-    that are frozen.
+    heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of one
+    picture's forward operations that are frozen.
     """
 
     study: str
