@@ -39,6 +39,7 @@ _PIXELS = {
     "tf_efficientnetv2_s": (300, 320),
 }
 _RESIZES = {256: 288}  # study 1: swinv2_tiny_window8_256
+PRICES = (0.75, 0.5, 0.25)  # chosen: shares of the forward pass that stay frozen, the cheapest trials first
 WEIGHT_DECAY = LogUniform(1e-4, 0.3)  # chosen: thirty times and more to either side of AdamW's usual 0.01
 
 
@@ -248,6 +249,16 @@ def deepened(default: Recipe, head: Recipe, depth: int) -> Recipe:
             class_weights=head.class_weights,
         )
     )
+
+
+def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
+    """The freeze depths that come nearest to `PRICES`; 0 and all stages are rungs of their own.
+
+    `frozen_fractions[d]`: share of one picture's forward operations in the first d stages.
+    """
+    between = range(1, len(frozen_fractions) - 1)
+    nearest = (min(between, key=lambda depth: abs(frozen_fractions[depth] - price), default=0) for price in PRICES)
+    return tuple(depth for depth in dict.fromkeys(nearest) if depth)
 
 
 def freeze_depths(stage_count: int) -> tuple[int, ...]:

@@ -68,7 +68,15 @@ def run(study: Study, out: Path) -> Done:
 @pytest.fixture(scope="module")
 def done(one_ray: None, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Two backbones, four trials each, two seeds."""
-    study = Study(name="small", data=str(pictures), backbones=BACKBONES, trials=4, epochs=3, confirm_seeds=2)
+    study = Study(
+        name="small",
+        data=str(pictures),
+        backbones=BACKBONES,
+        trials=4,
+        epochs=3,
+        confirm_seeds=2,
+        settings={"precision": "fp32"},  # whatever is faster here: figures are compared with those of other code
+    )
     return run(study, tmp_path_factory.mktemp("studies") / "small")
 
 
@@ -95,10 +103,10 @@ def test_every_backbone_has_its_heads_and_its_trials_with_probe_and_default_amon
     trials = [row for row in rows if row["stage"] == "search"]
     for backbone in BACKBONES:
         own = [row for row in trials if row["backbone"] == backbone]
-        assert len(own) == 4
+        assert len(own) in (2, 4)  # one that lies far behind gives half of its trials up
         assert "default" in {row["origin"] for row in own}
     assert {row["status"] for row in trials} <= {"completed", "stopped"}
-    assert len({row["trial_id"] for row in trials}) == 8
+    assert len({row["trial_id"] for row in trials}) == len(trials) >= 6
 
 
 def test_each_epoch_is_recorded_once_and_sums_up_to_its_trial(done: Done) -> None:
@@ -164,7 +172,7 @@ def test_saved_models_predict_what_was_recorded(done: Done, pictures: Path, tmp_
 def test_duckdb_answers_best_trial_per_backbone_without_raytl(done: Done) -> None:
     code = (
         'import duckdb, sys; rows = duckdb.sql("select backbone, trial_id from '
-        f"'{done.folder.tables}/trials.parquet' where stage = 'search' and status in ('completed', 'stopped') qualify "
+        f"'{done.folder.tables}/trials.parquet' where stage in ('probe', 'search') and status in ('completed', 'stopped') qualify "
         'row_number() over (partition by backbone order by val_accuracy desc, val_loss, started_at) = 1").fetchall(); '
         "assert 'raytl' not in sys.modules; print(sorted(rows))"
     )
@@ -213,7 +221,7 @@ def test_trials_of_two_workers_leave_no_placement_group(
     done = run(study, Path("groups"))  # as the command line gives it
     trials = load_tables(done.folder).trials.to_pylist()
     assert done.outcome.exit_code == 0
-    assert {row["worker_count"] for row in trials} == {2}
+    assert {(row["stage"], row["worker_count"]) for row in trials} == {("probe", 1), ("search", 2), ("confirm", 2)}
     assert {row["status"] for row in trials} <= {"completed", "stopped"}
     assert len([row for row in trials if row["stage"] == "search"]) == 3
     states = [group["state"] for group in placement_group_table().values()]

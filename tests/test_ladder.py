@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytl.family import VIEWS
-from raytl.on_ray.ladder import DEEPENED, PRICES, TOLD, climb, rung_depths
+from raytl.family import PRICES, VIEWS, rung_depths
+from raytl.on_ray.ladder import DEEPENED, TOLD, climb
 from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import PROBE_STAGE
 from raytl.results.recorder import Ending, Recorder

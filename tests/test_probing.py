@@ -15,6 +15,7 @@ from raytl.errors import ConfigError
 from raytl.metric import METRICS
 from raytl.recipe import Recipe
 from raytl.train.cache import PrefixCache
+from raytl.train.loop import Run
 from raytl.train.probing import HeadEvent, fill_views, fit_heads
 from raytl.train.world import World
 from tests.tiny import figures, start, tiny_data, tiny_recipe
@@ -103,3 +104,13 @@ def test_filled_views_are_read_by_whoever_comes_later(
 def test_more_than_a_head_is_refused(data: FitData) -> None:
     with pytest.raises(ConfigError, match="freeze_depth=1"):
         together({"t": tiny_recipe(freeze_depth=1)}, data)
+
+
+def test_shallower_depths_are_stored_in_passing(data: FitData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, recipe = PrefixCache(tmp_path, 100_000_000, sharers=9), tiny_recipe(**HEAD)
+    fill_views(recipe, data, World(), cache, (0, 1, 2, 3), depths=(2,))
+    deep = replace(recipe, freeze_depth=2)
+    expected = figures(start(deep, data).epochs())
+    monkeypatch.setattr("raytl.train.fronts.compute", lambda *_, **__: pytest.fail("computed again"))
+    run = Run(deep, data, World(), metric=METRICS["val_accuracy"], trial_id="t", cache=cache)
+    assert_alike(figures(run.epochs()), expected)

@@ -3,7 +3,7 @@
 Command:   python experiments/benchmarks [S3 S7 ...] [--quick] [--out DIR] [--curves DIR]
            make bench ARGS="S3 S7"
 Hardware:  two processor cores, no network; some programs use a GPU where there is one
-Minutes:   40 for all of them on two cores, 8 with --quick
+Minutes:   50 for all of them on two cores, 15 with --quick
 Expected:  every row says yes in the column `met`; S12 is left out where the recorded curves are not at hand
 
 Each benchmark runs in a process of its own. Exit code 1 where one of them failed, else 0: a goal that is missed is a

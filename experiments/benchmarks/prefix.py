@@ -111,6 +111,8 @@ class Depths:
         """Seconds of single training epochs with a full cache."""
         recipe = replace(self.case.recipe(depth), epochs=1000)
         without, cached = self.run(recipe, None), self.run(recipe, self.cache())
+        for run in (without, cached):
+            next(run.epochs())  # with all that happens once
         taken = take_turns(epoch_seconds(without), epoch_seconds(cached), self.quick)
         most = bound(self.fractions[depth])
         stored = isinstance(cached.fronts.train, StoredViews)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from raytl.family import deepened
+from raytl.family import deepened, rung_depths
 from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Rungs
@@ -13,18 +11,6 @@ from raytl.results.recorder import Recorder
 
 DEEPENED = "deepened"  # the role of a recipe that carries the best head on to more trained stages
 TOLD = 8  # chosen: how many of the best heads the searcher is told; all of them would drown what follows
-
-PRICES = (0.75, 0.5, 0.25)  # chosen: shares of the forward pass that stay frozen, the cheapest trials first
-
-
-def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
-    """The freeze depths that come nearest to `PRICES`; 0 and all stages are rungs of their own.
-
-    `frozen_fractions[d]`: share of one picture's forward operations in the first d stages.
-    """
-    between = range(1, len(frozen_fractions) - 1)
-    nearest = (min(between, key=lambda depth: abs(frozen_fractions[depth] - price), default=0) for price in PRICES)
-    return tuple(depth for depth in dict.fromkeys(nearest) if depth)
 
 
 def climb(part: BackbonePlan, recorder: Recorder, trials: int) -> Rungs:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from raytl.family import at_size, head_recipe, with_views
+from raytl.family import at_size, head_recipe, rung_depths, with_views
 from raytl.metric import Figures, Metric
 from raytl.on_ray.bridge import trial_row
 from raytl.on_ray.cluster import Slots
@@ -33,6 +33,9 @@ HEADS = 128  # chosen: heads per backbone; together they take seconds, and more 
 # Measured on 208 training and 37 validation pictures of ants and bees, mobilenetv2_100, eight stored views, five seeds:
 # 9 epochs 0.949, 20 epochs 0.950, 20 epochs at half the rate 0.952 of the test pictures. An epoch costs milliseconds.
 HEAD_EPOCHS = 20
+PASSED = (
+    0.5  # chosen: share of the forward pass, from which on what lies behind a rung is stored on the way to the heads
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def probe(
         return
     place = ray.put(workplace)
     share = {"num_cpus": slots.cpus_per_worker, "num_gpus": 1 if slots.use_gpu else 0}
-    ray.get([_store.options(**share).remote(place, recipe, views) for recipe, views in _passes(wanted, slots)])
+    ray.get([_store.options(**share).remote(place, *each) for each in _passes(wanted, slots)])
     tasks = {_train.options(**share).remote(place, tuple(jobs[part.backbone])): part.backbone for part in wanted}
     for backbone, probed in _as_they_end(tasks):
         _record(plan, recorder, jobs[backbone], probed)
@@ -115,14 +118,19 @@ def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
     return [job for job in jobs if job.trial_id not in known or known[job.trial_id].status == "running"]
 
 
-def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recipe, tuple[int, ...]]]:
-    """Each backbone's passes over the pictures: the views of the training pictures, shared out over the slots."""
+def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recipe, tuple[int, ...], tuple[int, ...]]]:
+    """Each backbone's passes over the pictures: views shared out over the slots, and depths to be stored in passing.
+
+    These are the cheap rungs of the ladder; the maps of earlier stages are too large to be stored on suspicion.
+    """
     for part in parts:
         head = head_recipe(part.probe, part.default)
         views = tuple(range(1 + head.views))
+        fractions = part.facts.frozen_fractions
+        passed = tuple(depth for depth in rung_depths(fractions) if fractions[depth] >= PASSED)
         for size in part.head_sizes:
             for start in range(min(slots.count, len(views))):
-                yield at_size(head, size), views[start :: slots.count]
+                yield at_size(head, size), views[start :: slots.count], passed
 
 
 def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed]]:
@@ -153,11 +161,11 @@ def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed)
 
 
 @ray.remote
-def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> None:
+def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: Sequence[int]) -> None:
     """Computes what the recipe's frozen backbone makes of the pictures, view by view, into the machine's cache."""
     from raytl.on_ray.work import store_views
 
-    store_views(workplace, recipe, views)
+    store_views(workplace, recipe, views, depths)
 
 
 @ray.remote

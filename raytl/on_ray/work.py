@@ -56,16 +56,17 @@ def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
         yield Report(job, None, _facts(run), ended="diverged", reason=str(error))
 
 
-def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int]) -> None:
+def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: Sequence[int]) -> None:
     """Computes what the frozen stages of `recipe` make of the pictures in `views` (0: as evaluated) for all who follow.
 
-    The evaluation's view is stored of training and validation pictures, the others of training pictures.
+    The evaluation's view is stored of training and validation pictures, the others of training pictures; what lies
+    behind `depths` in passing.
     """
     torch.set_num_threads(workplace.threads)
     data = open_pictures(workplace.cache, workplace.albums[0], recipe.eval_resize)
     world = World(device=device_of(workplace))
     if workplace.prefixes is not None:
-        fill_views(recipe, data, world, workplace.prefixes, views)
+        fill_views(recipe, data, world, workplace.prefixes, views, depths)
 
 
 def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent], dict[str, Figures]]:

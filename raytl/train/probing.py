@@ -80,17 +80,21 @@ def bucketed(recipes: Mapping[str, Recipe]) -> Iterable[dict[str, Recipe]]:
     return buckets.values()
 
 
-def fill_views(recipe: Recipe, data: FitData, world: World, cache: PrefixCache, views: Sequence[int]) -> None:
-    """Stores what the frozen stages of `recipe` make of the training pictures in `views`.
+def fill_views(
+    recipe: Recipe, data: FitData, world: World, cache: PrefixCache, views: Sequence[int], depths: Sequence[int] = ()
+) -> None:
+    """Stores what the frozen stages of `recipe` make of the training pictures in `views`; heads by the hundred read it.
 
-    View 0, the evaluation's, is stored of the validation pictures as well. Heads by the hundred will read it.
+    View 0, the evaluation's, is stored of the validation pictures as well. What lies behind the shallower `depths` is
+    stored in passing, for trials that train the stages behind them.
     """
     model = _frozen_model(recipe, data, world)
     precision = resolve_precision(recipe.precision, world.device)
+    passed = sorted(depth for depth in depths if model.backbone.splits_at(depth))
     for view in views:
         sets = (data.train, data.val) if view == 0 else (data.train,)
         for pictures in sets:
-            store_view(model, recipe, pictures, view, (recipe.freeze_depth,), precision, cache, MANY)
+            store_view(model, recipe, pictures, view, (*passed, recipe.freeze_depth), precision, cache, MANY)
 
 
 @dataclass(frozen=True, eq=False)
