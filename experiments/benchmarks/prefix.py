@@ -38,7 +38,7 @@ from raytl.train.world import World
 
 METRIC = METRICS["val_accuracy"]
 LIMIT_BYTES = 4_000_000_000
-SHARERS = 4  # what a study counts with
+STUDY_SHARERS = 4  # what a study counts with; for a single run the store is told of one
 EPOCHS = 4  # chosen: of a whole run; fewer than the nine of a study, so that filling the cache weighs more
 TOLERANCE = 0.01
 NEVER_SLOWER = Goal(1.0)
@@ -110,7 +110,7 @@ class Depths:
     def epochs_at(self, depth: int, share: float) -> Finding:
         """Seconds of single training epochs with a full cache."""
         recipe = replace(self.case.recipe(depth), epochs=1000)
-        without, cached = self.run(recipe, None), self.run(recipe, self.cache())
+        without, cached = self.run(recipe, None), self.run(recipe, self.cache(STUDY_SHARERS))
         for run in (without, cached):
             next(run.epochs())  # with all that happens once
         taken = take_turns(epoch_seconds(without), epoch_seconds(cached), self.quick)
@@ -134,7 +134,7 @@ class Depths:
 
         def arm(name: str) -> float:
             begin = time.perf_counter()
-            run = self.run(recipe, self.cache() if name == "B" else None)
+            run = self.run(recipe, self.cache(1) if name == "B" else None)
             losses[name] = list(run.epochs())[-1].val_loss
             return time.perf_counter() - begin
 
@@ -155,9 +155,9 @@ class Depths:
         """The case and what is frozen."""
         return f"{self.case.backbone}, {self.case.pixels} px, depth {depth}, f {self.fractions[depth]:.2f}"
 
-    def cache(self) -> PrefixCache:
-        """An empty cache."""
-        return PrefixCache(next(self._folders), LIMIT_BYTES, SHARERS)
+    def cache(self, sharers: int) -> PrefixCache:
+        """An empty cache that as many runs are expected to read."""
+        return PrefixCache(next(self._folders), LIMIT_BYTES, sharers)
 
     def run(self, recipe: Recipe, cache: PrefixCache | None) -> Run:
         """A run before its first epoch; what it needs of the cache is there."""
