@@ -39,7 +39,6 @@ _PIXELS = {
     "tf_efficientnetv2_s": (300, 320),
 }
 _RESIZES = {256: 288}  # study 1: swinv2_tiny_window8_256
-PRICES = (0.75, 0.5, 0.25)  # chosen: shares of the forward pass that stay frozen, the cheapest trials first
 WEIGHT_DECAY = LogUniform(1e-4, 0.3)  # chosen: thirty times and more to either side of AdamW's usual 0.01
 
 
@@ -230,35 +229,6 @@ def with_views(recipe: Recipe) -> Recipe:
     """The recipe with stored views where frozen stages see augmented pictures, so that they are run once for all."""
     shared = recipe.freeze_depth > 0 and recipe.augment != "none" and not (recipe.mixup or recipe.cutmix)
     return replace(recipe, views=VIEWS if shared else 0)
-
-
-def deepened(default: Recipe, head: Recipe, depth: int) -> Recipe:
-    """Fine-tuning behind the first `depth` stages that begins with what has shown best for the head alone.
-
-    Frozen stages see stored views, so that what they make of them is computed once.
-    """
-    rate = head.lr * head.head_lr_scale / default.lr
-    return with_views(
-        replace(
-            at_size(default, head.image_size),
-            freeze_depth=depth,
-            head_lr_scale=min(30.0, max(1.0, rate)),
-            weight_decay=head.weight_decay,
-            label_smoothing=head.label_smoothing,
-            ema_decay=head.ema_decay,
-            class_weights=head.class_weights,
-        )
-    )
-
-
-def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
-    """The freeze depths that come nearest to `PRICES`; 0 and all stages are rungs of their own.
-
-    `frozen_fractions[d]`: share of one picture's forward operations in the first d stages.
-    """
-    between = range(1, len(frozen_fractions) - 1)
-    nearest = (min(between, key=lambda depth: abs(frozen_fractions[depth] - price), default=0) for price in PRICES)
-    return tuple(depth for depth in dict.fromkeys(nearest) if depth)
 
 
 def freeze_depths(stage_count: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from raytl.family import at_size, head_recipe, rung_depths, with_views
+from raytl.family import at_size, head_recipe, with_views
 from raytl.metric import Figures, Metric
 from raytl.on_ray.bridge import trial_row
 from raytl.on_ray.cluster import Slots
@@ -19,6 +19,7 @@ from raytl.on_ray.job import Job, Workplace
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.proposals import SEARCHER
 from raytl.on_ray.searchers import make_searcher, seed_of
+from raytl.prices import rung_depths
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow

@@ -14,6 +14,11 @@ REACH = 3.0  # chosen: standard errors of a validation accuracy by which a backb
 FAIR = 0.5  # chosen: the share of its trials that every backbone gets, whatever it shows
 
 
+def fair_trials(trials: int) -> int:
+    """How many of its `trials` every backbone gets."""
+    return math.ceil(trials * FAIR)
+
+
 class Shares:
     """Says which backbones go on. Under the policy `flat` all of them do.
 
@@ -32,7 +37,7 @@ class Shares:
             return True
         rows = [row for row in self._recorder.trials.values() if row.stage in ("probe", "search")]
         begun = sum(row.backbone == backbone and row.stage == "search" for row in rows)
-        if begun < math.ceil(study.trials * FAIR):
+        if begun < fair_trials(study.trials):
             return True
         own = self._best(row for row in rows if row.backbone == backbone)
         best = self._best(rows)

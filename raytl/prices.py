@@ -1,0 +1,40 @@
+"""Freeze depth as a price list: which depths a search tries, and how a head is carried on to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from raytl.family import at_size, with_views
+from raytl.recipe import Recipe
+
+PRICES = (0.75, 0.5, 0.25)  # chosen: shares of the forward pass that stay frozen, the cheapest trials first
+
+
+def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
+    """The freeze depths that come nearest to `PRICES`; 0 and all stages are rungs of their own.
+
+    `frozen_fractions[d]`: share of one picture's forward operations in the first d stages.
+    """
+    between = range(1, len(frozen_fractions) - 1)
+    nearest = (min(between, key=lambda depth: abs(frozen_fractions[depth] - price), default=0) for price in PRICES)
+    return tuple(depth for depth in dict.fromkeys(nearest) if depth)
+
+
+def deepened(default: Recipe, head: Recipe, depth: int) -> Recipe:
+    """Fine-tuning behind the first `depth` stages that begins with what has shown best for the head alone.
+
+    Frozen stages see stored views, so that what they make of them is computed once.
+    """
+    rate = head.lr * head.head_lr_scale / default.lr
+    return with_views(
+        replace(
+            at_size(default, head.image_size),
+            freeze_depth=depth,
+            head_lr_scale=min(30.0, max(1.0, rate)),
+            weight_decay=head.weight_decay,
+            label_smoothing=head.label_smoothing,
+            ema_decay=head.ema_decay,
+            class_weights=head.class_weights,
+        )
+    )
