@@ -65,9 +65,10 @@ def finals_section(models: Sequence[FinalModel], gaps: Sequence[float | None], m
     ]
     about = (
         f"Best first by {METRIC_NAMES[metric.name]}. Figures are means over seeds; each interval is over "
-        f"{extent(models[0])}. The role says why a recipe was trained again: best of the search, the backbone's "
-        "default, or its best linear probe (all stages frozen). Train−val is the gap in accuracy at the best "
-        "epoch, which grows with overfitting; train is the time of one run."
+        f"{extent(models[0])}. The role says why a recipe was trained again: the backbone's best, its best head alone "
+        "where more than a head is best, or its linear probe (all stages frozen, plain pictures). Train−val is the gap "
+        "in accuracy at the best epoch, which grows with overfitting; train is the time of one run, without what "
+        "frozen stages make of the pictures, which is computed once for all runs."
     )
     return section(
         "finals", "Final models", [note(about), table(header, rows, (0, 1, 2), first=True), *problems, _pareto(models)]

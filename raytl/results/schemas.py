@@ -86,7 +86,8 @@ class EpochRow:
 class ConfirmedRow:
     """One final model: a recipe trained again under one seed, and its only reading of the test set.
 
-    `role` says why it was trained: `best` (of the search), `default` or `probe` (linear, all stages frozen).
+    `role` says why it was trained: `best` (of the backbone), `head` (the best head alone, where more than a head is
+    best) or `probe` (linear, all stages frozen).
     """
 
     trial_id: str
