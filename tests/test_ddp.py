@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,3 +114,24 @@ def test_a_group_goes_through_its_jobs_and_leaves_each_where_it_is_told(
     assert [report.ended for report in reported[:3]] == (
         [None, None, None] if stop_after else [None, None, "completed"]
     )
+
+
+class Queue:
+    """Ray's queue to Tune, which somebody else empties."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.looks = left, 0
+
+    def empty(self) -> bool:
+        self.looks += 1
+        self.left -= 1
+        return self.left < 0
+
+
+def test_the_waiting_function_outlasts_the_last_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, slept = Queue(left=3), list[float]()
+    session = SimpleNamespace(_get_or_create_inter_actor_queue=lambda: queue)
+    monkeypatch.setattr(ddp, "get_session", lambda: session)
+    monkeypatch.setattr("raytl.on_ray.ddp.time.sleep", slept.append)
+    ddp._wait_until_taken()
+    assert queue.looks == 4 and slept == [ddp.LOOK_SECONDS] * 3
