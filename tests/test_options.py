@@ -60,6 +60,9 @@ def test_no_option_is_the_embedded_study() -> None:
         ("--searcher random", "searcher", "random"),
         ("--scheduler median", "scheduler", "median"),
         ("--metric val_loss", "metric", "val_loss"),
+        ("--policy flat", "policy", "flat"),
+        ("--cache-gb 0.5", "cache_gb", 0.5),
+        ("--cache-gb 0", "cache_gb", 0.0),
         ("--workers-per-trial 2", "workers_per_trial", 2),
         ("--confirm-seeds 4", "confirm_seeds", 4),
         ("--weights none", "weights", "none"),
@@ -171,3 +174,8 @@ def test_a_misspelt_backbone_is_refused_in_seconds_without_torch() -> None:
     assert done.returncode == 2, done.stderr
     assert "backbone 'resnet5O' does not exist; did you mean 'resnet50'" in done.stderr
     assert seconds < 3
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1e9", ""])
+def test_gigabytes_must_be_a_plain_number(text: str) -> None:
+    assert problems(f"--cache-gb={text}") == (f"--cache-gb {text}: must be a number of gigabytes, such as 20 or 0.5",)

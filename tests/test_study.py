@@ -32,9 +32,12 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         epochs=0,
         splits=-1,
         time_limit_seconds=0.0,
+        policy="laddder",
+        cache_gb=-1.0,
     )
     starts = ["name='a/b'", "backbones: 'x'", "settings: epochs", "recipe field 'lrr'", "searcher='optunna'"]
-    starts += ["scheduler='fifo'", "metric='accuracy'", "trials=0", "epochs=0", "splits=-1", "time_limit_seconds=0"]
+    starts += ["scheduler='fifo'", "policy='laddder'", "metric='accuracy'", "trials=0", "epochs=0", "splits=-1"]
+    starts += ["time_limit_seconds=0", "cache_gb=-1"]
     assert len(said) == len(starts)
     assert all(line.startswith(start) for line, start in zip(said, starts, strict=True))
     assert said[3].endswith("did you mean 'lr'?")
