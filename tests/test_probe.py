@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import ray
 from raytl.data.album import Album
 from raytl.family import VIEWS
 from raytl.metric import Figures, find_metric
+from raytl.models.cost import facts_of
 from raytl.on_ray import probe as probe_module
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
@@ -26,10 +26,10 @@ from raytl.results.tables import load_tables
 from raytl.train.cache import PrefixCache
 from raytl.train.loop import fit
 from raytl.train.world import World
-from tests.plans import STAGES, make_album, make_plan, make_recorder, make_workplace
+from tests.plans import make_album, make_plan, make_recorder, make_workplace
 from tests.rows import epoch_row, trial_row
 
-CNN = "plain_cnn"
+RESNET = "tiny_resnet"
 SLOTS = Slots(count=1, workers=1, cpus_per_worker=1, use_gpu=False)
 
 
@@ -45,7 +45,13 @@ def few_heads(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def one_backbone(album: Album, root: Path) -> Plan:
-    return make_plan((album,), root, backbones=(CNN,), epochs=2)
+    """A carried backbone with its weights; there is nothing to try over random ones."""
+    plan = make_plan((album,), root, backbones=(RESNET,), epochs=2)
+    part = plan.backbones[0]
+    default = replace(part.default, weights="pretrained", image_size=32, eval_resize=32)
+    facts = facts_of(default, 2)
+    probe = replace(default, freeze_depth=len(facts.stage_names), lr=0.001, augment="none")
+    return replace(plan, backbones=(replace(part, facts=facts, default=default, probe=probe),))
 
 
 def test_heads_differ_and_begin_with_the_linear_probe(album: Album, tmp_path: Path) -> None:
@@ -53,9 +59,10 @@ def test_heads_differ_and_begin_with_the_linear_probe(album: Album, tmp_path: Pa
     jobs = head_jobs(plan.backbones[0], plan)
     assert len(jobs) == HEADS == len({job.trial_id for job in jobs})
     assert jobs[0].role == "probe" and jobs[0].recipe == plan.backbones[0].probe
+    assert jobs[1].role == "head" and jobs[1].recipe.augment == plan.backbones[0].default.augment
     assert {job.stage for job in jobs} == {PROBE_STAGE}
-    assert {job.recipe.freeze_depth for job in jobs} == {STAGES}
-    assert Counter(job.recipe.ema_decay for job in jobs).keys() == {0.0, 0.9}
+    assert {job.recipe.freeze_depth for job in jobs} == {plan.backbones[0].stage_count}
+    assert {job.recipe.ema_decay for job in jobs if job.role == "searcher"} == {0.0, 0.9}
     assert jobs == head_jobs(plan.backbones[0], plan)
 
 
@@ -63,6 +70,12 @@ def test_heads_on_augmented_pictures_share_stored_views(album: Album, tmp_path: 
     plan = one_backbone(album, tmp_path)
     part = replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, augment="light"))
     assert {job.recipe.views for job in head_jobs(part, plan) if job.role == "searcher"} == {VIEWS}
+
+
+def test_random_weights_have_no_heads_worth_trying(album: Album, tmp_path: Path) -> None:
+    plan = one_backbone(album, tmp_path)
+    part = replace(plan.backbones[0], default=replace(plan.backbones[0].default, weights="none"))
+    assert head_jobs(part, plan) == []
 
 
 def workplace_of(album: Album, root: Path) -> Workplace:
@@ -86,10 +99,23 @@ def test_heads_are_recorded_as_if_each_had_been_trained_alone(
         alone = list(fit(job.recipe, data, World(), trial_id=name))
         losses = [each.val_loss for each in recorder.epochs[name]]
         assert losses == pytest.approx([each.val_loss for each in alone], rel=1e-4)
-    assert said == [f"{CNN}: 6 heads over its frozen stages, the best with val_accuracy {best(recorder):.3f}"]
+    assert said == [f"{RESNET}: 6 heads over its frozen stages, the best with val_accuracy {best(recorder):.3f}"]
     tables = load_tables(StudyFolder(tmp_path / "study"))
     assert tables.trials.num_rows == 6 and tables.epochs.num_rows == 12
     assert len(set(tables.epochs["commit_number"].to_pylist())) == 1  # what arrives together is committed together
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_leaves_a_study_that_goes_on(
+    album: Album, tmp_path: Path, few_heads: int, one_ray: None
+) -> None:
+    plan, recorder, said = one_backbone(album, tmp_path), make_recorder(tmp_path / "study"), list[str]()
+    blocked = tmp_path / "file"
+    blocked.write_text("where the decoded pictures should lie")
+    probe(plan, recorder, replace(workplace_of(album, tmp_path), cache=blocked), SLOTS, Deadline(None), said.append)
+    assert not recorder.trials
+    assert len(said) == 1 and said[0].startswith(f"{RESNET}: no heads, the search begins without them: ")
+    assert str(blocked) in said[0]
 
 
 def best(recorder: Recorder) -> float:
@@ -112,11 +138,11 @@ def test_a_study_that_goes_on_trains_no_head_again(
 def test_heads_rank_by_the_metric_and_failures_not_at_all(tmp_path: Path) -> None:
     recorder = make_recorder(tmp_path / "study")
     for name, accuracy, status in (("a", 0.7, "completed"), ("b", 0.9, "completed"), ("c", 0.99, "diverged")):
-        recorder.start(trial_row(trial_id=name, backbone=CNN, stage=PROBE_STAGE))
+        recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE_STAGE))
         recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy))
         recorder.end(name, Ending(status))
     assert find_metric("val_accuracy").maximize
-    assert [row.trial_id for row in ranked_heads(recorder, CNN)] == ["b", "a"]
+    assert [row.trial_id for row in ranked_heads(recorder, RESNET)] == ["b", "a"]
 
 
 def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +153,7 @@ def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path, monkeyp
 
 
 def crossed(recorder: Recorder, name: str, accuracy: float, loss: float, val: float = 0.9) -> None:
-    recorder.start(trial_row(trial_id=name, backbone=CNN, stage=PROBE_STAGE))
+    recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE_STAGE))
     recorder.epoch(epoch_row(trial_id=name, val_accuracy=val))
     ending = Ending("completed", cross_validated=Figures(accuracy, accuracy, loss), cross_validated_count=100)
     recorder.end(name, ending)
@@ -138,7 +164,7 @@ def test_heads_within_a_standard_error_rank_by_loss(tmp_path: Path) -> None:
     crossed(recorder, "lucky", 0.90, 0.9, val=1.0)
     crossed(recorder, "calm", 0.88, 0.2)
     crossed(recorder, "poor", 0.86, 0.1)  # one standard error is sqrt(0.9 * 0.1 / 100) = 0.03
-    recorder.start(trial_row(trial_id="plain", backbone=CNN, stage=PROBE_STAGE))
+    recorder.start(trial_row(trial_id="plain", backbone=RESNET, stage=PROBE_STAGE))
     recorder.epoch(epoch_row(trial_id="plain", val_accuracy=1.0))
     recorder.end("plain", Ending("completed"))
-    assert [row.trial_id for row in ranked_heads(recorder, CNN)] == ["calm", "lucky", "poor", "plain"]
+    assert [row.trial_id for row in ranked_heads(recorder, RESNET)] == ["calm", "lucky", "poor", "plain"]

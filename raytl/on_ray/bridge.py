@@ -61,10 +61,10 @@ class Bridge:
 
     def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:
-            return Ending("failed", _sentence(error or "the worker ended without a report"))
+            return Ending("failed", sentence(error or "the worker ended without a report"))
         status, reason = report.ended, report.reason
         if error is not None:
-            status, reason = "failed", _sentence(error)
+            status, reason = "failed", sentence(error)
         elif status is None:
             when = f"after epoch {report.row.epoch}" if report.row else ""
             why = "the time was used up" if self.deadline.passed else "the scheduler preferred other trials"
@@ -174,7 +174,7 @@ class StudyScheduler(Live, BackboneSchedulers):
         return TrialScheduler.CONTINUE
 
 
-def _sentence(error: str) -> str:
+def sentence(error: str) -> str:
     """What the text of an error says below the worker's traceback, whose lines are indented, in one line."""
     lines = [line for line in error.splitlines() if line.strip() and not line.startswith("Failure # ")]
     said = list(takewhile(lambda line: not line[0].isspace(), reversed(lines)))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import RayError
 
 from raytl.family import at_size, head_recipe, with_views
 from raytl.metric import Figures, Metric
-from raytl.on_ray.bridge import trial_row
+from raytl.on_ray.bridge import sentence, trial_row
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Workplace
@@ -52,16 +53,23 @@ class Probed:
 def probe(
     plan: Plan, recorder: Recorder, workplace: Workplace, slots: Slots, deadline: Deadline, say: Callable[[str], None]
 ) -> None:
-    """Trains the heads of all backbones and records them; what an earlier run recorded is not done again."""
+    """Trains the heads of all backbones and records them; what an earlier run recorded is not done again.
+
+    A backbone whose task fails goes on without heads, and that is said; the study does not end for it.
+    """
     jobs = {part.backbone: _left(head_jobs(part, plan), recorder) for part in plan.backbones}
     wanted = [part for part in plan.backbones if jobs[part.backbone]]
     if not wanted or deadline.passed:
         return
     place = ray.put(workplace)
     share = {"num_cpus": slots.cpus_per_worker, "num_gpus": 1 if slots.use_gpu else 0}
-    ray.get([_store.options(**share).remote(place, *each) for each in _passes(wanted, slots)])
+    stores = [_store.options(**share).remote(place, *each) for each in _passes(wanted, slots)]
+    ray.wait(stores, num_returns=len(stores))  # what was not stored is computed by whoever needs it
     tasks = {_train.options(**share).remote(place, tuple(jobs[part.backbone])): part.backbone for part in wanted}
     for backbone, probed in _as_they_end(tasks):
+        if isinstance(probed, RayError):
+            say(f"{backbone}: no heads, the search begins without them: {sentence(str(probed))}")
+            continue
         _record(plan, recorder, jobs[backbone], probed)
         best = ranked_heads(recorder, backbone)[:1]
         said = f", the best with {plan.study.metric} {getattr(best[0], plan.study.metric):.3f}" if best else ""
@@ -69,7 +77,9 @@ def probe(
 
 
 def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
-    """The backbone's linear probe, the head on augmented pictures, and heads drawn from the space of heads."""
+    """The backbone's linear probe, the head on augmented pictures, and heads drawn; none over random weights."""
+    if not part.head_sizes:
+        return []
     longer = HEAD_EPOCHS if plan.study.epochs is None else plan.study.epochs
     base = replace(part.probe, epochs=longer)
     recipes = [("probe", part.probe)]
@@ -134,11 +144,14 @@ def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recip
                 yield at_size(head, size), views[start :: slots.count], passed
 
 
-def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed]]:
+def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed | RayError]]:
     waiting = list(tasks)
     while waiting:
         (ready,), waiting = ray.wait(waiting)
-        yield tasks[ready], ray.get(ready)
+        try:
+            yield tasks[ready], ray.get(ready)
+        except RayError as error:
+            yield tasks[ready], error
 
 
 def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed) -> None:
