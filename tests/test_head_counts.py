@@ -39,16 +39,6 @@ def test_each_head_is_counted_as_if_alone(classes: int, logits: int, loss: str) 
     for head, expected in enumerate(alone):
         assert_same(total.one(head), expected)
         assert total.one(head).count == 20
-    for place, head in enumerate((2, 0)):
-        assert_same(total.keep([2, 0]).one(place), alone[head])
-
-
-def test_packed_counts_come_back_and_add_up() -> None:
-    first, second = (counted(*batch(seed, 9, 3, 3), 3, "cross_entropy") for seed in (1, 2))
-    back = ArrayCounts.unpack(first.pack() + second.pack(), 3)
-    for head in range(4):
-        assert_same(back.one(head), (first + second).one(head))
-        assert torch.equal(first.pack()[head], first.one(head).pack())
 
 
 def test_what_is_counted_is_not_tied_to_a_graph() -> None:

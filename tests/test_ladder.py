@@ -14,6 +14,8 @@ from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import PROBE_STAGE
 from raytl.on_ray.shares import fair_trials
 from raytl.results.recorder import Ending, Recorder
+from raytl.space import Choices
+from raytl.study import Study
 from tests.plans import make_part, make_recorder
 from tests.rows import epoch_row, trial_row
 
@@ -28,6 +30,10 @@ def part() -> BackbonePlan:
     return replace(part, facts=replace(part.facts, stage_names=tuple("abcdefgh"), frozen_fractions=fractions))
 
 
+def study(trials: int = 8, **settings: Any) -> Study:
+    return Study(name="s", data="d", backbones=(CNN,), trials=trials, settings=settings)
+
+
 def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Recorder:
     recorder = make_recorder(root / "study")
     for index in range(count):
@@ -40,7 +46,7 @@ def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Re
 
 def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: BackbonePlan, tmp_path: Path) -> None:
     recorder = probed(part, tmp_path, ema_decay=0.9, label_smoothing=0.1)
-    rungs = climb(part, recorder, trials=8)
+    rungs = climb(part, recorder, study(8))
     assert [(role, recipe.freeze_depth) for role, recipe in rungs.starts] == [
         (DEEPENED, 6),
         (DEEPENED, 5),
@@ -57,15 +63,28 @@ def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: Ba
 def test_the_default_is_among_the_trials_that_every_backbone_gets(part: BackbonePlan, tmp_path: Path) -> None:
     recorder = probed(part, tmp_path)
     for trials in range(1, 9):
-        roles = [role for role, _ in climb(part, recorder, trials).starts]
+        roles = [role for role, _ in climb(part, recorder, study(trials)).starts]
         assert roles.count("default") == 1 and roles.index("default") < fair_trials(trials)
 
 
 def test_the_searcher_hears_of_the_best_heads_alone(part: BackbonePlan, tmp_path: Path) -> None:
-    heads = climb(part, probed(part, tmp_path), trials=8).heads
+    heads = climb(part, probed(part, tmp_path), study(8)).heads
     assert [row.trial_id for row in heads] == [f"h{index}" for index in range(11, 11 - TOLD, -1)]
 
 
 def test_without_heads_a_search_starts_as_it_would_without_a_ladder(part: BackbonePlan, tmp_path: Path) -> None:
-    rungs = climb(part, make_recorder(tmp_path / "study"), trials=8)
+    rungs = climb(part, make_recorder(tmp_path / "study"), study(8))
     assert rungs.starts == part.starts and rungs.heads == ()
+
+
+def test_what_a_person_fixed_stays_fixed(part: BackbonePlan, tmp_path: Path) -> None:
+    recorder = probed(part, tmp_path, label_smoothing=0.1)
+    open_ = climb(part, recorder, study(freeze_depth=0, label_smoothing=0.0)).starts
+    assert {(recipe.freeze_depth, recipe.label_smoothing, recipe.views) for _, recipe in open_} == {(0, 0.0, 0)}
+    fresh = climb(part, recorder, study(views=0)).starts
+    assert {recipe.views for _, recipe in fresh} == {0} and len(fresh) == 4
+
+
+def test_depths_that_a_person_ruled_out_are_left_out(part: BackbonePlan, tmp_path: Path) -> None:
+    rungs = climb(part, probed(part, tmp_path), study(freeze_depth=Choices((0, 5))))
+    assert [recipe.freeze_depth for _, recipe in rungs.starts] == [5, 0]

@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 BINARY = {".safetensors", ".parquet", ".arrow", ".png", ".jpg", ".npz", ".onnx"}
-# Modules that another file's tests cover, each with the reason.
 # Modules that only one other module uses, tested with it.
 TESTED_ELSEWHERE = {
     "raytl/data/decode": "test_scan",

@@ -117,9 +117,9 @@ def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str
 
     The search's best counts only where it has shown more than the best head: one that is no better costs more.
     """
-    searched = best_trial(recorder, backbone)
-    heads = [row for row in ranked_heads(recorder, backbone)[:1] if not _is_better(searched, row, recorder.metric)]
-    ranked = [*heads, *([searched] if searched and not heads else []), *ranked_heads(recorder, backbone)[:1]]
+    searched, heads = best_trial(recorder, backbone), ranked_heads(recorder, backbone)[:1]
+    shows_more = searched is not None and all(_is_better(searched, head, recorder.metric) for head in heads)
+    ranked = [searched, *heads] if searched is not None and shows_more else heads
     if not ranked:
         return []
     recipes: dict[Recipe, str] = {plan.of(backbone).probe: "probe"}
@@ -128,9 +128,9 @@ def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str
     return [(role, recipe) for recipe, role in reversed(recipes.items())]
 
 
-def _is_better(searched: TrialRow | None, head: TrialRow, metric: Metric) -> bool:
+def _is_better(searched: TrialRow, head: TrialRow, metric: Metric) -> bool:
     """Whether a trial of the search has a better figure than a head; a lower loss alone is not enough."""
-    return searched is not None and metric.key(searched)[0] < metric.key(head)[0]
+    return metric.key(searched)[0] < metric.key(head)[0]
 
 
 def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:

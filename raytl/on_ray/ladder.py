@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from raytl.on_ray.plan import BackbonePlan
+from collections.abc import Mapping
+
+from raytl.family import with_views
+from raytl.on_ray.plan import BackbonePlan, sort_settings
 from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Rungs
 from raytl.on_ray.shares import fair_trials
 from raytl.prices import deepened, rung_depths
-from raytl.recipe import Recipe
+from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Recorder
+from raytl.space import Value
+from raytl.study import Study
 
 DEEPENED = "deepened"  # the role of a recipe that carries the best head on to more trained stages
 TOLD = 8  # chosen: how many of the best heads the searcher is told; all of them would drown what follows
 
 
-def climb(part: BackbonePlan, recorder: Recorder, trials: int) -> Rungs:
+def climb(part: BackbonePlan, recorder: Recorder, study: Study) -> Rungs:
     """The backbone's next rungs: the best head behind ever fewer frozen stages, the cheapest first, and the default.
 
-    Without heads to begin with, or without weights worth freezing, they are the plain starts.
+    Without heads to begin with, or without weights worth freezing, they are the plain starts. What a person fixed stays
+    fixed, and depths that a person ruled out are left out.
     """
     heads = ranked_heads(recorder, part.backbone)
     if not heads:
         return Rungs(part.starts)
-    rungs: list[tuple[str, Recipe]] = [
-        (DEEPENED, deepened(part.default, heads[0].recipe, depth)) for depth in rung_depths(part.facts.frozen_fractions)
-    ]
-    before = fair_trials(trials) - 1  # a backbone that falls behind has tried its default by then
+    fixed, domains = sort_settings(study.settings)
+    depths = rung_depths(part.facts.frozen_fractions)
+    if "freeze_depth" in domains:
+        depths = tuple(depth for depth in depths if domains["freeze_depth"].contains(depth))
+    carried = [_kept(deepened(part.default, heads[0].recipe, depth), fixed) for depth in depths]
+    rungs = [(DEEPENED, recipe) for recipe in dict.fromkeys(carried) if recipe != part.default]
+    before = fair_trials(study.trials) - 1  # a backbone that falls behind has tried its default by then
     starts = (*rungs[:before], ("default", part.default), *rungs[before:])
     return Rungs(starts, tuple(heads[:TOLD]), heads[0].recipe.image_size)
+
+
+def _kept(recipe: Recipe, fixed: Mapping[str, Value]) -> Recipe:
+    """The recipe with what a person fixed; views go with the depth unless they are fixed, too."""
+    recipe = make_recipe(recipe, fixed)
+    return recipe if "views" in fixed else with_views(recipe)

@@ -198,7 +198,7 @@ def stored_bytes(plan: Plan) -> int:
 
 
 def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, measured: str | None) -> BackbonePlan:
-    fixed, domains = _sorted_out(study.settings)
+    fixed, domains = sort_settings(study.settings)
     start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
     default = make_recipe(start, fixed)
     class_counts = [counts["train"] for counts in album.counts().values()]
@@ -235,8 +235,8 @@ def _kept_by_probe(settings: Mapping[str, Kind]) -> dict[str, Kind]:
     return {name: value for name, value in settings.items() if name not in shaping | tuned}
 
 
-def _sorted_out(settings: Mapping[str, Domain | Value]) -> tuple[dict[str, Value], dict[str, Domain]]:
-    """What a person fixed, and what a person gave another domain."""
+def sort_settings(settings: Mapping[str, Domain | Value]) -> tuple[dict[str, Value], dict[str, Domain]]:
+    """What a person fixed, and what a person gave another domain, by recipe field."""
     fixed: dict[str, Value] = {}
     domains: dict[str, Domain] = {}
     for name, value in settings.items():

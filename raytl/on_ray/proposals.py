@@ -54,7 +54,8 @@ class BackboneProposals:
         ladder: Rungs | None = None,
     ) -> None:
         study = plan.study
-        self._part, self._metric, self._ladder = part, metric, ladder
+        self._part, self._metric = part, metric
+        self._shares_views = ladder is not None and "views" not in study.settings
         rungs = ladder or Rungs(part.starts)
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
@@ -106,7 +107,7 @@ class BackboneProposals:
             self._suggested += 1
             try:
                 recipe = make_recipe(self._base, values)
-                yield SEARCHER, (recipe if self._ladder is None else with_views(recipe))
+                yield SEARCHER, (with_views(recipe) if self._shares_views else recipe)
             except ConfigError:  # values that are each allowed but do not go together
                 self._searcher.tell(values, None)
 

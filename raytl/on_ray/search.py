@@ -33,8 +33,10 @@ def search(
     plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
 ) -> None:
     """Runs the study's search trials and records them; returns when trials, space or time are used up."""
-    ladder = {part.backbone: climb(part, recorder, plan.study.trials) for part in plan.backbones}
-    proposals = Proposals(plan, recorder, deadline, ladder if plan.study.policy == LADDER else None)
+    parts = plan.backbones if plan.study.policy == LADDER else ()
+    proposals = Proposals(
+        plan, recorder, deadline, {part.backbone: climb(part, recorder, plan.study) for part in parts}
+    )
     keeper = Keeper(folder.checkpoints, recorder)
 
     def on_end(trial: TrialRow, report: Report | None) -> None:

@@ -51,17 +51,3 @@ class ArrayCounts:
     def one(self, index: int) -> Counts:
         """What was counted of one head."""
         return Counts(self.confusion[index], self.loss_total[index], self.weight[index])
-
-    def keep(self, places: list[int]) -> ArrayCounts:
-        """What was counted of the heads at `places`."""
-        return ArrayCounts(self.confusion[places], self.loss_total[places], self.weight[places])
-
-    def pack(self) -> Tensor:
-        """All sums as one float64 tensor (T, C * C + 2), a head's row as `Counts.pack` makes it, for one reduction."""
-        return torch.cat([self.confusion.flatten(1).double(), self.loss_total[:, None], self.weight[:, None]], 1)
-
-    @classmethod
-    def unpack(cls, rows: Tensor, class_count: int) -> ArrayCounts:
-        """The counts behind a packed tensor, or behind a sum of packed tensors."""
-        confusion = rows[:, :-2].round().to(torch.int64).unflatten(1, (class_count, class_count))
-        return cls(confusion, rows[:, -2].clone(), rows[:, -1].clone())

@@ -64,8 +64,10 @@ class HeadLearner:
             labels = self.labels[torch.from_numpy(share)].to(self.world.device)
             taken = self.array.step(self._features(share, epoch), labels, [factor], noise, self.world)
             if not bool(taken.finite.all()):
-                check_finite(float("nan"), epoch, step)
-            total = total + ArrayCounts.of(taken.logits, labels, self.array.class_count, taken.totals, taken.weights)
+                own = float(taken.totals[0] / taken.weights[0])
+                check_finite(own, epoch, step)
+                check_finite(float("nan"), epoch, step)  # it was finite here, and not on another worker
+            total = total + taken.counts(labels, self.array.class_count)
         packed = self.world.sum(total.one(0).pack())
         self._show(self.array.head_state(0))
         return Counts.unpack(packed.cpu(), self.array.class_count)

@@ -185,7 +185,7 @@ class HeadRuns:
             features = self._frozen.features(self._split.train, rows, epoch)
             taken = self._array.step(features, expected, factors, noise, self._world)
             finite &= taken.finite
-            total = total + ArrayCounts.of(taken.logits, expected, self._array.class_count, taken.totals, taken.weights)
+            total = total + taken.counts(expected, self._array.class_count)
         return total, set((~finite).nonzero().flatten().tolist())
 
     def _validate(self) -> ArrayCounts:
