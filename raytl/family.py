@@ -154,6 +154,7 @@ def probe_recipe(default: Recipe, stage_count: int) -> Recipe:
         default,
         freeze_depth=stage_count,
         unfreeze_epoch=None,
+        head_epochs=0,
         head="linear",
         attention="none",
         aux_loss_weight=0.0,

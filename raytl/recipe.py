@@ -64,8 +64,9 @@ class Recipe:
     """One fine-tuning run.
 
     `freeze_depth` counts leading stages of the backbone (0: all trained; the number of stages: head only).
-    Epochs count from 1. `batch_size` is global, over all workers. `augment` is a preset or a list joined by
-    `+`, such as `crop+flip+rotate:15`.
+    Epochs count from 1; `head_epochs`, in which the head is trained alone, come before them and are not counted.
+    `batch_size` is global, over all workers. `augment` is a preset or a list joined by `+`, such as
+    `crop+flip+rotate:15`.
 
     Raises:
         ConfigError: with one line for each field that cannot be used.
@@ -81,6 +82,7 @@ class Recipe:
     freeze_depth: int = 0
     unfreeze_epoch: int | None = None
     unfreeze_lr_scale: float = 0.1
+    head_epochs: int = 0
 
     head: str = "linear"
     dropout: float = 0.0
@@ -181,8 +183,13 @@ def make_recipe(base: Recipe, values: Mapping[str, object]) -> Recipe:
 
 def recipe_hash(recipe: Recipe, data_fingerprint: str) -> str:
     """What makes two runs the same work but for chance: 16 hex digits over data and recipe without seed."""
-    values = {name: value for name, value in recipe.values().items() if name != "seed"}
+    values = {name: value for name, value in recipe.values().items() if name != "seed" and _counts(name, value)}
     return _digest({"data": data_fingerprint, "recipe": values}, 16)
+
+
+def _counts(name: str, value: object) -> bool:
+    """Whether a field is part of a recipe's name: a later one is where it is used, so that earlier names stay."""
+    return name not in _LATER or value != _LATER[name]
 
 
 def trial_id(recipe: Recipe, data_fingerprint: str, stage: str) -> str:
@@ -195,6 +202,7 @@ def _digest(value: object, digits: int) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
 
 
+_LATER: dict[str, object] = {"head_epochs": 0}  # fields that the first studies on disk did not have, when not used
 FIELD_NAMES = tuple(field.name for field in fields(Recipe))
 FIELD_TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Recipe)}
 
@@ -215,6 +223,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("freeze_depth", 0, 1000),
     ("unfreeze_epoch", 1, 10_000),
     ("unfreeze_lr_scale", 1e-6, 1e3),
+    ("head_epochs", 0, 10_000),
     ("dropout", 0, 0.95),
     ("aux_loss_weight", 0, 10),
     ("lr", 1e-9, 100),
@@ -283,6 +292,19 @@ def _range_problems(recipe: Recipe, mistyped: Container[str]) -> list[str]:
 
 
 def _pair_problems(recipe: Recipe) -> list[str]:
+    return _bound_problems(recipe) + _head_start_problems(recipe)
+
+
+def _head_start_problems(recipe: Recipe) -> list[str]:
+    if recipe.head_epochs == 0 or (recipe.attention == "none" and recipe.aux_loss_weight == 0):
+        return []
+    return [
+        f"{recipe.backbone}: head_epochs={recipe.head_epochs} trains a head over pooled features, but attention="
+        f"{recipe.attention} and aux_loss_weight={recipe.aux_loss_weight:g} need more; leave one side out"
+    ]
+
+
+def _bound_problems(recipe: Recipe) -> list[str]:
     rules = (
         ("eval_resize", "at least", "image_size", recipe.eval_resize >= recipe.image_size),
         ("warmup_epochs", "at most", "epochs", recipe.warmup_epochs <= recipe.epochs),

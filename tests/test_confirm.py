@@ -16,7 +16,7 @@ from raytl.metric import Figures
 from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
-from raytl.on_ray.confirm import GroupEvents, best_trial, confirm, final_jobs
+from raytl.on_ray.confirm import FinalEvents, best_trial, confirm, final_jobs
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
@@ -159,7 +159,7 @@ class Confirmed(Searched):
             Deadline(None),
             lambda trial, report: confirm_module._record_test(self.plan, self.recorder, trial, report),
         )
-        self.events = GroupEvents(self.bridge)
+        self.events = FinalEvents(self.bridge)
         self.hand = tuple(self.jobs()[-3:])  # of the second split
         self.trial = TuneTrial({"jobs": self.hand}, "tune1")
 
@@ -220,24 +220,28 @@ def test_a_final_model_that_diverged_has_no_test_figures(album: Album, tmp_path:
     assert study.recorder.trials[job.trial_id].status == "diverged" and study.confirmed() == []
 
 
-@pytest.mark.parametrize(("slots", "hands"), [(1, [4]), (3, [2, 1, 1]), (9, [1, 1, 1, 1])])
-def test_jobs_are_dealt_to_as_many_groups_as_there_are_slots(
-    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, hands: list[int]
+@pytest.mark.parametrize(
+    ("slots", "workers", "hands"), [(1, 2, [4]), (3, 2, [2, 1, 1]), (9, 2, [1, 1, 1, 1]), (2, 1, [1, 1, 1, 1])]
+)
+def test_jobs_are_dealt_to_as_many_groups_as_there_are_slots_and_singly_to_warm_actors(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, workers: int, hands: list[int]
 ) -> None:
     study = Searched(album, tmp_path, backbones=(CNN,))
     study.add("a", study.recipe(), 0.9)
     asked: list[Any] = []
     monkeypatch.setattr(confirm_module, "run_tune", lambda *each: asked.append(each))
     folder, workplace = StudyFolder(tmp_path / "study"), make_workplace(study.plan.albums, tmp_path)
-    confirm(study.plan, study.recorder, folder, workplace, Slots(slots, 1, 1, False))
+    confirm(study.plan, study.recorder, folder, workplace, Slots(slots, workers, 1, False))
     ((_, run_config, tune_config),) = asked
+    assert tune_config.reuse_actors == (workers == 1)
     configs = [tune_config.search_alg.suggest("x") for _ in range(tune_config.num_samples)]
     assert [len(config["jobs"]) for config in configs] == hands
     assert Counter(job.trial_id for config in configs for job in config["jobs"]) == Counter(
         job.trial_id for job in study.jobs()
     )
+    assert all(config["job"] == config["jobs"][0] for config in configs)
     assert len({config["name"] for config in configs}) == len(hands)
-    assert isinstance(run_config.callbacks[0], GroupEvents)
+    assert isinstance(run_config.callbacks[0], FinalEvents)
 
 
 def test_nothing_is_started_where_all_is_confirmed(

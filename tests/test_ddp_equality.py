@@ -23,6 +23,7 @@ RECIPES = {
     "one batch": tiny_recipe(**WEIGHTED, batch_size=64),
     "frozen": tiny_recipe(**WEIGHTED, backbone="tiny_resnet", freeze_depth=5, head="mlp:16", ema_decay=0.9),
     "thawed": tiny_recipe(**WEIGHTED, freeze_depth=3, unfreeze_epoch=2, clip_norm=0.5, views=2),
+    "head first": tiny_recipe(**WEIGHTED, freeze_depth=2, head_epochs=2, head_lr_scale=2.0, ema_decay=0.9, views=2),
     "transformer": tiny_recipe(**WEIGHTED, backbone="tiny_vit", optimizer="adamw", lr=1e-4),
     "focal": tiny_recipe(epochs=3, loss="focal", class_weights="effective", sampler="balanced", batch_size=5),
     "plateau": tiny_recipe(epochs=4, schedule="plateau:0.5,0,1e-6", early_stop="rises:1", lr=0.1, batch_size=5),

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from raytl.family import VIEWS
-from raytl.on_ray.ladder import DEEPENED, TOLD, climb
+from raytl.on_ray.ladder import DEEPENED, DEEPER_EPOCHS, TOLD, climb
 from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import PROBE_STAGE
 from raytl.on_ray.shares import fair_trials
+from raytl.prices import GENTLER
 from raytl.results.recorder import Ending, Recorder
 from raytl.space import Choices
 from raytl.study import Study
@@ -30,8 +31,8 @@ def part() -> BackbonePlan:
     return replace(part, facts=replace(part.facts, stage_names=tuple("abcdefgh"), frozen_fractions=fractions))
 
 
-def study(trials: int = 8, **settings: Any) -> Study:
-    return Study(name="s", data="d", backbones=(CNN,), trials=trials, settings=settings)
+def study(trials: int = 8, epochs: int | None = None, **settings: Any) -> Study:
+    return Study(name="s", data="d", backbones=(CNN,), trials=trials, epochs=epochs, settings=settings)
 
 
 def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Recorder:
@@ -56,7 +57,8 @@ def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: Ba
     assert rungs.starts[-1][1] == part.default
     for _, recipe in rungs.starts[:-1]:
         assert (recipe.ema_decay, recipe.label_smoothing, recipe.views) == (0.9, 0.1, VIEWS)
-        assert recipe.lr == part.default.lr
+        assert recipe.lr == GENTLER * part.default.lr
+        assert (recipe.head_epochs, recipe.epochs) == (part.probe.epochs, DEEPER_EPOCHS)
         assert recipe.lr * recipe.head_lr_scale == pytest.approx(0.012 * part.probe.head_lr_scale)
 
 
@@ -88,3 +90,21 @@ def test_what_a_person_fixed_stays_fixed(part: BackbonePlan, tmp_path: Path) -> 
 def test_depths_that_a_person_ruled_out_are_left_out(part: BackbonePlan, tmp_path: Path) -> None:
     rungs = climb(part, probed(part, tmp_path), study(freeze_depth=Choices((0, 5))))
     assert [recipe.freeze_depth for _, recipe in rungs.starts] == [5, 0]
+
+
+def test_epochs_that_a_person_gave_are_kept(part: BackbonePlan, tmp_path: Path) -> None:
+    rungs = climb(part, probed(part, tmp_path), study(epochs=7))
+    assert {recipe.epochs for role, recipe in rungs.starts if role == DEEPENED} == {7}
+    assert rungs.base is not None and rungs.base.epochs == 7
+
+
+def test_the_searcher_goes_on_from_the_best_head_too(part: BackbonePlan, tmp_path: Path) -> None:
+    base = climb(part, probed(part, tmp_path), study()).base
+    assert base is not None
+    assert (base.freeze_depth, base.head_epochs, base.epochs) == (0, part.probe.epochs, DEEPER_EPOCHS)
+
+
+def test_a_head_behind_attention_has_no_start(part: BackbonePlan, tmp_path: Path) -> None:
+    for settings in ({"attention": "se:8"}, {"attention": Choices(("none", "se:8"))}):
+        rungs = climb(part, probed(part, tmp_path), study(**settings))
+        assert {(recipe.head_epochs, recipe.epochs) for _, recipe in rungs.starts} == {(0, part.default.epochs)}

@@ -11,7 +11,7 @@ import pytest
 from ray import cloudpickle
 
 from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
-from raytl.on_ray.confirm import GroupEvents
+from raytl.on_ray.confirm import FinalEvents
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.live import Live
 from raytl.on_ray.proposals import Handout, Proposals
@@ -39,7 +39,7 @@ def test_what_is_given_to_tune_can_be_pickled(tmp_path: Path) -> None:
     bridge = Bridge(plan, recorder, 1, Deadline(None), lambda trial, report: None)
     scheduler = StudyScheduler(partial(make_scheduler, "asha", 9), bridge, per_backbone=True)
     given = [Proposals(plan, recorder, Deadline(None)), Handout([{}]), scheduler, TuneEvents(bridge)]
-    given.append(GroupEvents(bridge))
+    given.append(FinalEvents(bridge))
     content = cloudpickle.dumps(given)
     assert [type(each) for each in pickle.loads(content)] == [object] * len(given)
     assert len(content) < 1_000

@@ -56,26 +56,26 @@ def one_backbone(album: Album, root: Path) -> Plan:
 
 def test_heads_differ_and_begin_with_the_linear_probe(album: Album, tmp_path: Path) -> None:
     plan = one_backbone(album, tmp_path)
-    jobs = head_jobs(plan.backbones[0], plan)
+    jobs = head_jobs(plan.backbones[0], plan, 32)
     assert len(jobs) == HEADS == len({job.trial_id for job in jobs})
     assert jobs[0].role == "probe" and jobs[0].recipe == plan.backbones[0].probe
     assert jobs[1].role == "head" and jobs[1].recipe.augment == plan.backbones[0].default.augment
     assert {job.stage for job in jobs} == {PROBE_STAGE}
     assert {job.recipe.freeze_depth for job in jobs} == {plan.backbones[0].stage_count}
     assert {job.recipe.ema_decay for job in jobs if job.role == "searcher"} == {0.0, 0.9}
-    assert jobs == head_jobs(plan.backbones[0], plan)
+    assert jobs == head_jobs(plan.backbones[0], plan, 32)
 
 
 def test_heads_on_augmented_pictures_share_stored_views(album: Album, tmp_path: Path) -> None:
     plan = one_backbone(album, tmp_path)
     part = replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, augment="light"))
-    assert {job.recipe.views for job in head_jobs(part, plan) if job.role == "searcher"} == {VIEWS}
+    assert {job.recipe.views for job in head_jobs(part, plan, 32) if job.role == "searcher"} == {VIEWS}
 
 
 def test_random_weights_have_no_heads_worth_trying(album: Album, tmp_path: Path) -> None:
     plan = one_backbone(album, tmp_path)
     part = replace(plan.backbones[0], default=replace(plan.backbones[0].default, weights="none"))
-    assert head_jobs(part, plan) == []
+    assert head_jobs(part, plan, 32) == []
 
 
 def workplace_of(album: Album, root: Path) -> Workplace:
@@ -90,7 +90,7 @@ def test_heads_are_recorded_as_if_each_had_been_trained_alone(
     workplace, said = workplace_of(album, tmp_path), list[str]()
     probe(plan, recorder, workplace, SLOTS, Deadline(None), said.append)
     recorder.close()
-    jobs = {job.trial_id: job for job in head_jobs(plan.backbones[0], plan)}
+    jobs = {job.trial_id: job for job in head_jobs(plan.backbones[0], plan, 32)}
     assert recorder.trials.keys() == jobs.keys() and len(jobs) == few_heads
     data = open_pictures(workplace.cache, album, plan.backbones[0].default.eval_resize)
     for name, job in jobs.items():

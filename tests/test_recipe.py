@@ -15,7 +15,7 @@ from raytl.recipe import FIELD_NAMES, FIELD_TYPES, Recipe, make_recipe, recipe_h
 # The fields of a recipe as the design's table names them, by group.
 DOCUMENTED = {
     "backbone": "backbone weights image_size eval_resize normalize pool",
-    "freezing": "freeze_depth unfreeze_epoch unfreeze_lr_scale",
+    "freezing": "freeze_depth unfreeze_epoch unfreeze_lr_scale head_epochs",
     "head": "head dropout attention aux_loss_weight",
     "optimizer": "optimizer lr head_lr_scale layer_decay weight_decay momentum clip_norm ema_decay",
     "schedule": "schedule warmup_epochs epochs early_stop",
@@ -101,7 +101,7 @@ def _golden(values: dict[str, object], data: str, seed: int, stage: str) -> tupl
 
 def test_names_are_hashes_of_what_decides_a_run() -> None:
     recipe = replace(RECIPE, lr=3e-4, head="mlp:8", seed=7)
-    values = {item.name: getattr(recipe, item.name) for item in fields(Recipe)}
+    values = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name != "head_epochs"}
     expected = _golden(values, "data-1", 7, "search")
     assert (recipe_hash(recipe, "data-1"), trial_id(recipe, "data-1", "search")) == expected
 
@@ -110,6 +110,11 @@ def test_the_names_of_today_stay_those_of_tomorrow() -> None:
     """Studies on disk are continued by these names: a change of any field's default or order of magnitude shows."""
     assert recipe_hash(RECIPE, "data") == "82e97dfa9fffd109"
     assert trial_id(RECIPE, "data", "search") == "b376e4914286"
+
+
+def test_a_field_that_came_later_is_part_of_the_name_where_it_is_used() -> None:
+    values = {item.name: getattr(RECIPE, item.name) for item in fields(Recipe)} | {"head_epochs": 5}
+    assert recipe_hash(replace(RECIPE, head_epochs=5), "data") == _golden(values, "data", 0, "search")[0]
 
 
 def test_the_seed_names_the_trial_and_not_the_recipe() -> None:

@@ -61,6 +61,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "freeze_depth": ({}, 1, 2),
     "unfreeze_epoch": ({"freeze_depth": 3}, None, 2),
     "unfreeze_lr_scale": ({"freeze_depth": 3, "unfreeze_epoch": 2}, 0.1, 0.5),
+    "head_epochs": ({}, 0, 2),
     "head": ({}, "linear", "mlp:8"),
     "dropout": ({}, 0.0, 0.5),
     "attention": ({}, "none", "se:8"),

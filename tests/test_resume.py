@@ -32,6 +32,7 @@ RECIPES: list[dict[str, Any]] = [
     {"optimizer": "rmsprop", "lr": 1e-4, "schedule": "onecycle"},
     {"backbone": "tiny_resnet", "optimizer": "adam", "lr": 1e-3, "ema_decay": 0.5, "freeze_depth": 2},
     {"early_stop": "rises:2", "sampler": "balanced", "views": 2, "warmup_epochs": 1.5},
+    {"head_epochs": 2, "freeze_depth": 1, "head_lr_scale": 3.0},
     EVERYTHING,
     {**EVERYTHING, "seed": 1, "schedule": "cosine"},
 ]

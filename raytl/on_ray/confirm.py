@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig
 from ray.tune.schedulers import FIFOScheduler
 
 from raytl.metric import Metric
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
-from raytl.on_ray.ddp import Group, group_resources, train_group
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report, Workplace
 from raytl.on_ray.live import Live
@@ -19,7 +18,7 @@ from raytl.on_ray.plan import Plan
 from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Handout
 from raytl.on_ray.results import REPORT
-from raytl.on_ray.search import ray_folder, run_tune
+from raytl.on_ray.search import ray_folder, run_tune, trainable
 from raytl.recipe import Recipe, recipe_hash, trial_id
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
@@ -50,40 +49,46 @@ def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint:
 
 
 def confirm(plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots) -> None:
-    """Trains and tests all final models, in as many groups of workers as there are slots."""
+    """Trains and tests all final models: one by one in warm actors, or in as many groups of workers as there are slots.
+
+    A group works through its share of the jobs, so that it is started once.
+    """
     jobs = final_jobs(plan, recorder)
     if not jobs:
         return
-    hands = [tuple(jobs[start :: slots.count]) for start in range(min(slots.count, len(jobs)))]
+    hands = [(job,) for job in jobs] if slots.workers == 1 else _dealt(jobs, slots.count)
     bridge = Bridge(
         plan, recorder, slots.workers, Deadline(None), lambda trial, report: _record_test(plan, recorder, trial, report)
     )
-    group = Group(slots.workers, slots.cpus_per_worker, slots.use_gpu)
-    function = tune.with_parameters(
-        train_group, workplace=workplace, group=group, runs=ray_folder(folder) / "train", decisions=None
-    )
     run_tune(
-        tune.with_resources(function, group_resources()),
-        RunConfig(name="confirm", storage_path=str(ray_folder(folder)), callbacks=[GroupEvents(bridge)], verbose=0),
+        trainable(workplace, slots, folder, None),
+        RunConfig(name="confirm", storage_path=str(ray_folder(folder)), callbacks=[FinalEvents(bridge)], verbose=0),
         TuneConfig(
-            search_alg=Handout({"jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)),
+            search_alg=Handout(
+                {"job": hand[0], "jobs": hand, "name": f"confirm-{index}"} for index, hand in enumerate(hands)
+            ),
             scheduler=FIFOScheduler(),
             num_samples=len(hands),
             max_concurrent_trials=slots.count,
+            reuse_actors=slots.workers == 1,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
     )
 
 
-class GroupEvents(Live, Callback):
-    """Tune's events about groups that work through several jobs: a job begins with its first report."""
+def _dealt(jobs: Sequence[Job], count: int) -> list[tuple[Job, ...]]:
+    return [tuple(jobs[start::count]) for start in range(min(count, len(jobs)))]
+
+
+class FinalEvents(Live, Callback):
+    """Tune's events about final models, of which a group works through several: one begins with its first report."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._begun: set[str] = set()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """A report of the job that the group is at."""
+        """A report of the job that the worker or group is at."""
         report: Report = result[REPORT]
         self._begin(report.job, trial)
         self._bridge.take(report)
@@ -91,10 +96,10 @@ class GroupEvents(Live, Callback):
             self._bridge.end(report.job)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The group died: what it had not finished has failed."""
+        """The worker or group died: what it had not finished has failed."""
         for job in trial.config["jobs"]:
             self._begin(job, trial)
-            self._bridge.end(job, trial.get_error() or "the group of workers died")
+            self._bridge.end(job, trial.get_error() or "the worker died")
 
     def _begin(self, job: Job, trial: Any) -> None:
         if job.trial_id not in self._begun:

@@ -1,4 +1,4 @@
-"""A group of workers under Ray Train: trials with several workers, and the training of final models.
+"""A group of workers under Ray Train: trials and final models with several workers.
 
 Tune runs `train_group`, which holds next to nothing itself and starts a `TorchTrainer`. The group works through a list
 of jobs, so that a process group and nine seconds of imports per worker are paid once for all final models. A trial

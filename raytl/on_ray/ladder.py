@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from raytl.family import with_views
 from raytl.on_ray.plan import BackbonePlan, sort_settings
@@ -16,6 +17,8 @@ from raytl.space import Value
 from raytl.study import Study
 
 DEEPENED = "deepened"  # the role of a recipe that carries the best head on to more trained stages
+DEEPER_EPOCHS = 4  # measured: see results/LOG.md; a head that is trained already needs half the epochs
+_BEYOND_POOLS = {"attention", "aux_loss_weight"}
 TOLD = 8  # chosen: how many of the best heads the searcher is told; all of them would drown what follows
 
 
@@ -32,11 +35,20 @@ def climb(part: BackbonePlan, recorder: Recorder, study: Study) -> Rungs:
     depths = rung_depths(part.facts.frozen_fractions)
     if "freeze_depth" in domains:
         depths = tuple(depth for depth in depths if domains["freeze_depth"].contains(depth))
-    carried = [_kept(deepened(part.default, heads[0].recipe, depth), fixed) for depth in depths]
+    base = _kept(_carried_on(part, heads[0].recipe, 0, study), fixed)
+    carried = [_kept(_carried_on(part, heads[0].recipe, depth, study), fixed) for depth in depths]
     rungs = [(DEEPENED, recipe) for recipe in dict.fromkeys(carried) if recipe != part.default]
     before = fair_trials(study.trials) - 1  # a backbone that falls behind has tried its default by then
     starts = (*rungs[:before], ("default", part.default), *rungs[before:])
-    return Rungs(starts, tuple(heads[:TOLD]), heads[0].recipe.image_size)
+    return Rungs(starts, tuple(heads[:TOLD]), base)
+
+
+def _carried_on(part: BackbonePlan, head: Recipe, depth: int, study: Study) -> Recipe:
+    """The head carried on to `depth`; where more than pooled features are asked for, without its start."""
+    recipe = deepened(part.default, head, depth, DEEPER_EPOCHS if study.epochs is None else study.epochs)
+    if _BEYOND_POOLS.isdisjoint(study.settings):
+        return recipe
+    return replace(recipe, head_epochs=0, epochs=part.default.epochs, warmup_epochs=part.default.warmup_epochs)
 
 
 def _kept(recipe: Recipe, fixed: Mapping[str, Value]) -> Recipe:

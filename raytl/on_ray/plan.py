@@ -230,7 +230,8 @@ def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
 
 def _kept_by_probe(settings: Mapping[str, Kind]) -> dict[str, Kind]:
     """Settings that a person made and that do not contradict what a linear probe is."""
-    shaping = {"freeze_depth", "unfreeze_epoch", "head", "attention", "aux_loss_weight", "augment", "mixup", "cutmix"}
+    shaping = {"freeze_depth", "unfreeze_epoch", "head_epochs", "head", "attention", "aux_loss_weight"}
+    shaping |= {"augment", "mixup", "cutmix"}
     tuned = {"lr", "head_lr_scale", "label_smoothing", "views", "warmup_epochs"}
     return {name: value for name, value in settings.items() if name not in shaping | tuned}
 

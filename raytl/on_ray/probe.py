@@ -24,12 +24,12 @@ from raytl.prices import rung_depths
 from raytl.recipe import Recipe, make_recipe, trial_id
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
-from raytl.space import Values
 
 if TYPE_CHECKING:
     from raytl.train.probing import HeadEvent
 
 PROBE_STAGE = "probe"
+SIZE = "size"  # the role of a linear probe at another size, for comparison
 HEADS = 128  # chosen: heads per backbone; together they take seconds, and more would mostly fit the validation pictures
 
 # Measured on 208 training and 37 validation pictures of ants and bees, mobilenetv2_100, eight stored views, five seeds:
@@ -55,14 +55,15 @@ def probe(
 
     A backbone whose task fails goes on without heads, and that is said; the study does not end for it.
     """
-    jobs = {part.backbone: _left(head_jobs(part, plan), recorder) for part in plan.backbones}
-    wanted = [part for part in plan.backbones if jobs[part.backbone]]
+    wanted = [part for part in plan.backbones if part.head_sizes and not _tried(part, recorder)]
     if not wanted or deadline.passed:
         return
     place = ray.put(workplace)
     share = {"num_cpus": slots.cpus_per_worker, "num_gpus": 1 if slots.use_gpu else 0}
-    stores = [_store.options(**share).remote(place, *each) for each in _passes(wanted, slots)]
-    ray.wait(stores, num_returns=len(stores))  # what was not stored is computed by whoever needs it
+    _fill(_plain_passes(wanted), place, share)
+    sizes = {part.backbone: _chosen_size(part, recorder, place, share, say) for part in wanted}
+    jobs = {part.backbone: _left(head_jobs(part, plan, sizes[part.backbone]), recorder) for part in wanted}
+    _fill(_view_passes(wanted, sizes, slots), place, share)
     tasks = {_train.options(**share).remote(place, tuple(jobs[part.backbone])): part.backbone for part in wanted}
     for backbone, probed in _as_they_end(tasks):
         if isinstance(probed, RayError):
@@ -74,17 +75,22 @@ def probe(
         say(f"{backbone}: {len(jobs[backbone])} heads over its frozen stages{said}")
 
 
-def head_jobs(part: BackbonePlan, plan: Plan) -> list[Job]:
-    """The backbone's linear probe, the head on augmented pictures, and heads drawn; none over random weights."""
+def head_jobs(part: BackbonePlan, plan: Plan, image_size: int) -> list[Job]:
+    """The backbone's linear probe at each size, and at `image_size` pixels the head on augmented pictures and others.
+
+    There are none over random weights.
+    """
     if not part.head_sizes:
         return []
     longer = HEAD_EPOCHS if plan.study.epochs is None else plan.study.epochs
-    base = replace(part.probe, epochs=longer)
+    base = at_size(replace(part.probe, epochs=longer), image_size)
     recipes = [("probe", part.probe)]
-    recipes += [("head", at_size(head_recipe(base, part.default), size)) for size in part.head_sizes]
-    searcher = make_searcher("random", part.heads, seed_of(plan.study.seed, f"{part.backbone} heads"))
+    recipes += [(SIZE, at_size(part.probe, size)) for size in part.head_sizes[1:]]
+    recipes += [("head", head_recipe(base, part.default))]
+    space = part.heads.without("image_size")
+    searcher = make_searcher("random", space, seed_of(plan.study.seed, f"{part.backbone} heads"))
     points = (searcher.suggest(index) for index in range(HEADS - len(recipes)))
-    recipes += [(SEARCHER, _head(base, point)) for point in points if point is not None]
+    recipes += [(SEARCHER, with_views(make_recipe(base, point))) for point in points if point is not None]
     named = {trial_id(recipe, plan.album.fingerprint, PROBE_STAGE): (role, recipe) for role, recipe in recipes}
     return [Job(name, PROBE_STAGE, role, recipe) for name, (role, recipe) in named.items()]
 
@@ -116,10 +122,10 @@ def _crossed(row: TrialRow) -> Figures:
     return Figures(float(row.cv_accuracy or 0), float(row.cv_macro_f1 or 0), float(row.cv_loss or 0))
 
 
-def _head(base: Recipe, values: Values) -> Recipe:
-    size = values.get("image_size", base.image_size)
-    others = {name: value for name, value in values.items() if name != "image_size"}
-    return with_views(at_size(make_recipe(base, others), int(size or base.image_size)))
+def _tried(part: BackbonePlan, recorder: Recorder) -> bool:
+    """Whether an earlier run of the study has trained the backbone's heads; they are recorded all together."""
+    rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == part.backbone]
+    return bool(rows) and all(row.status != "running" for row in rows)
 
 
 def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
@@ -127,19 +133,53 @@ def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
     return [job for job in jobs if job.trial_id not in known or known[job.trial_id].status == "running"]
 
 
-def _passes(parts: Sequence[BackbonePlan], slots: Slots) -> Iterable[tuple[Recipe, tuple[int, ...], tuple[int, ...]]]:
-    """Each backbone's passes over the pictures: views shared out over the slots, and depths to be stored in passing.
+def _chosen_size(
+    part: BackbonePlan, recorder: Recorder, place: Any, share: Mapping[str, float], say: Callable[[str], None]
+) -> int:
+    """The size in pixels at which the backbone's linear probe has the lowest loss; the first where that fails."""
+    begun = [row for row in recorder.trials.values() if row.backbone == part.backbone and row.origin == "head"]
+    if begun or len(part.head_sizes) == 1:
+        return begun[0].recipe.image_size if begun else part.head_sizes[0]
+    recipes = [at_size(part.probe, size) for size in part.head_sizes]
+    try:
+        losses: list[float] = ray.get(_compare.options(**share).remote(place, recipes))
+    except RayError:  # whatever is wrong will be said when heads are trained
+        return part.head_sizes[0]
+    size = part.head_sizes[losses.index(min(losses))]
+    others = ", ".join(f"{each:.3f} at {other}" for each, other in zip(losses, part.head_sizes, strict=True))
+    say(f"{part.backbone}: heads at {size} pixels, where a linear probe has the lowest loss ({others})")
+    return size
+
+
+_Pass = tuple[Recipe, tuple[int, ...], tuple[int, ...]]
+
+
+def _plain_passes(parts: Sequence[BackbonePlan]) -> Iterable[_Pass]:
+    """The pictures as they are evaluated, at each size."""
+    for part in parts:
+        for size in part.head_sizes:
+            yield at_size(part.probe, size), (0,), ()
+
+
+def _view_passes(parts: Sequence[BackbonePlan], sizes: Mapping[str, int], slots: Slots) -> Iterable[_Pass]:
+    """Each backbone's passes over the stored views, shared out over the slots, and depths to be stored in passing.
 
     These are the cheap rungs of the ladder; the maps of earlier stages are too large to be stored on suspicion.
     """
     for part in parts:
-        head = head_recipe(part.probe, part.default)
-        views = tuple(range(1 + head.views))
+        head = at_size(head_recipe(part.probe, part.default), sizes[part.backbone])
+        views = tuple(range(1, 1 + head.views))
         fractions = part.facts.frozen_fractions
         passed = tuple(depth for depth in rung_depths(fractions) if fractions[depth] >= PASSED)
-        for size in part.head_sizes:
-            for start in range(min(slots.count, len(views))):
-                yield at_size(head, size), views[start :: slots.count], passed
+        for start in range(min(slots.count, len(views))):
+            yield head, views[start :: slots.count], passed
+
+
+def _fill(passes: Iterable[_Pass], place: Any, share: Mapping[str, float]) -> None:
+    """Runs the passes; what was not stored is computed by whoever needs it."""
+    stores = [_store.options(**share).remote(place, *each) for each in passes]
+    if stores:
+        ray.wait(stores, num_returns=len(stores))
 
 
 def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed | RayError]]:
@@ -178,6 +218,13 @@ def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: S
     from raytl.on_ray.work import store_views
 
     store_views(workplace, recipe, views, depths)
+
+
+@ray.remote
+def _compare(workplace: Workplace, recipes: Sequence[Recipe]) -> list[float]:
+    from raytl.on_ray.work import head_losses
+
+    return head_losses(workplace, recipes)
 
 
 @ray.remote

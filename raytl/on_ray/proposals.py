@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.errors import ConfigError
-from raytl.family import at_size, with_views
+from raytl.family import with_views
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
@@ -29,11 +29,11 @@ SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where a backbone's search begins: recipes by role, heads that its searcher hears of, and their size in pixels."""
+    """Where a backbone's search begins: recipes by role, heads that its searcher hears of, what it makes recipes of."""
 
     starts: tuple[tuple[str, Recipe], ...]
     heads: tuple[TrialRow, ...] = ()
-    image_size: int | None = None
+    base: Recipe | None = None
 
 
 class BackboneProposals:
@@ -59,7 +59,7 @@ class BackboneProposals:
         rungs = ladder or Rungs(part.starts)
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
-        self._base = at_size(part.default, rungs.image_size or part.default.image_size)
+        self._base = rungs.base or part.default
         self._first = deque(rungs.starts)
         self._again = deque(
             Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])

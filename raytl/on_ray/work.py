@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -69,6 +70,26 @@ def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int], dept
         fill_views(recipe, data, world, workplace.prefixes, views, depths)
 
 
+def head_losses(workplace: Workplace, recipes: Sequence[Recipe]) -> list[float]:
+    """The loss of each head-only recipe on pictures that it has not seen; infinite where it diverges.
+
+    Cross-validated inside the training set where the validation set is small, else on the validation set.
+    """
+    torch.set_num_threads(workplace.threads)
+    world, metric = World(device=device_of(workplace)), find_metric(workplace.metric)
+    losses = []
+    for recipe in recipes:
+        data = open_pictures(workplace.cache, workplace.albums[0], recipe.eval_resize)
+        if len(data.val) < SMALL:
+            figures = cross_validate({"": recipe}, data, world, metric, workplace.prefixes).get("")
+            losses.append(figures.val_loss if figures else math.inf)
+        else:
+            epochs = fit_heads({"": recipe}, data, world, metric, workplace.prefixes)
+            rows = [event.row for events in epochs for event in events]
+            losses.append(min((row.val_loss for row in rows if row), default=math.inf))
+    return losses
+
+
 def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[HeadEvent], dict[str, Figures]]:
     """Trains head-only jobs of one backbone together; the number format used, all that happened, and a closer look.
 
@@ -96,7 +117,7 @@ def _closer_look(jobs: Sequence[Job], events: Sequence[HeadEvent], metric: Metri
     best = {event.trial_id: event.row for event in events if event.row is not None and event.row.is_best}
     whole = {event.trial_id for event in events if event.ended == "completed"}
     ranked = sorted((job for job in jobs if job.trial_id in whole), key=lambda job: metric.key(best[job.trial_id]))
-    return [job for place, job in enumerate(ranked) if place < CLOSER or job.role in ("probe", "head")]
+    return [job for place, job in enumerate(ranked) if place < CLOSER or job.role in ("probe", "size", "head")]
 
 
 def device_of(workplace: Workplace) -> torch.device:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from raytl.data.store import FitData
@@ -25,6 +26,7 @@ from raytl.train.evaluate import Evaluator
 from raytl.train.fronts import Fronts, make_view, open_fronts, train_inputs
 from raytl.train.guards import check_finite, check_trainable, check_weights_in_use, claim, collapse
 from raytl.train.head_learner import HeadLearner, trains_head_alone
+from raytl.train.head_start import train_head_first
 from raytl.train.inputs import Inputs
 from raytl.train.learner import Learner, Learning, trained_state
 from raytl.train.metrics import Counts
@@ -81,6 +83,8 @@ class Run:
         self.precision = resolve_precision(recipe.precision, world.device)
         self.steps_per_epoch = step_count(len(data.train), recipe.batch_size)
         self.course = Course(recipe, self.steps_per_epoch, metric)
+        if recipe.head_epochs and resume is None:
+            train_head_first(self.model, recipe, data, world, self.precision, cache)
         self.fronts = open_fronts(self.model, recipe, data, world, self.precision, cache)
         self.learner = self._make_learner(self.fronts.train, lr_scale=1.0)
         view = make_view(recipe, self.model.input, augmented=False)
@@ -125,7 +129,8 @@ class Run:
     def _make_learner(self, inputs: Inputs, lr_scale: float) -> Learning:
         claim(self.model, self.trial_id)
         kind = HeadLearner if trains_head_alone(self.recipe, self.model) else Learner
-        return kind(self.recipe, self.model, self.data, self.world, self.precision, inputs, lr_scale)
+        recipe = replace(self.recipe, head_lr_scale=1.0) if self.recipe.head_epochs else self.recipe  # it is no novice
+        return kind(recipe, self.model, self.data, self.world, self.precision, inputs, lr_scale)
 
     def _epoch(self, epoch: int) -> EpochRow:
         started_at, begin = datetime.now(UTC), time.perf_counter()

@@ -238,10 +238,11 @@ def _check_heads(recipes: Iterable[Recipe]) -> None:
     problems = []
     for recipe in recipes:
         stages = len(facts_of(recipe, 2).stage_names)
-        if recipe.freeze_depth < stages or recipe.unfreeze_epoch is not None:
+        if recipe.freeze_depth < stages or recipe.unfreeze_epoch is not None or recipe.head_epochs:
             problems.append(
-                f"freeze_depth={recipe.freeze_depth}, unfreeze_epoch={recipe.unfreeze_epoch}: a head alone is trained "
-                f"behind all {stages} stages of {recipe.backbone}, and stays so"
+                f"freeze_depth={recipe.freeze_depth}, unfreeze_epoch={recipe.unfreeze_epoch}, "
+                f"head_epochs={recipe.head_epochs}: a head alone is trained behind all {stages} stages of "
+                f"{recipe.backbone} from the first epoch, and stays so"
             )
         if recipe.attention != "none" or recipe.mixup or recipe.cutmix or recipe.aux_loss_weight:
             problems.append(
