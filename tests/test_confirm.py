@@ -16,7 +16,7 @@ from raytl.metric import Figures
 from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
-from raytl.on_ray.confirm import FinalEvents, best_trial, confirm, final_jobs
+from raytl.on_ray.confirm import FinalEvents, confirm, final_jobs, searched_trials
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
@@ -94,7 +94,7 @@ def test_a_backbone_without_a_figure_has_no_final_model(album: Album, tmp_path: 
     study.add("a", study.recipe(), 0.9, "failed")
     study.add("b", study.recipe(RESNET), 0.9, "stopped")
     assert {job.recipe.backbone for job in study.jobs()} == {RESNET}
-    assert best_trial(study.recorder, CNN) is None
+    assert searched_trials(study.recorder, CNN) == []
 
 
 def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tmp_path: Path) -> None:
@@ -111,19 +111,42 @@ def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tm
 
 
 def test_the_best_trial_is_of_the_search_and_ties_go_to_the_lower_loss(album: Album, tmp_path: Path) -> None:
-    study = Searched(album, tmp_path)
-    for name, accuracy, loss, status, stage in (
-        ("first", 0.8, 0.5, "completed", "search"),
-        ("lower", 0.8, 0.4, "stopped", "search"),
-        ("final", 0.95, 0.1, "completed", "confirm"),
-        ("failed", 0.99, 0.1, "failed", "search"),
-        ("diverged", 0.99, 0.1, "diverged", "search"),
+    study = Searched(album, tmp_path, backbones=(CNN,))
+    for index, (name, accuracy, loss, status, stage) in enumerate(
+        (
+            ("first", 0.8, 0.5, "completed", "search"),
+            ("lower", 0.8, 0.4, "stopped", "search"),
+            ("final", 0.95, 0.1, "completed", "confirm"),
+            ("failed", 0.99, 0.1, "failed", "search"),
+            ("diverged", 0.99, 0.1, "diverged", "search"),
+        )
     ):
-        study.recorder.start(trial_row(trial_id=name, backbone=CNN, recipe=study.recipe(), stage=stage))
+        recipe = study.recipe(lr=0.01 * (1 + index))
+        study.recorder.start(trial_row(trial_id=name, backbone=CNN, recipe=recipe, stage=stage))
         study.recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy, val_loss=loss))
         study.recorder.end(name, Ending(status))
-    best = best_trial(study.recorder, CNN)
-    assert best is not None and best.trial_id == "lower"
+    assert [row.trial_id for row in searched_trials(study.recorder, CNN)] == ["first", "lower"]
+    assert roles(study)["best"] == study.recipe(lr=0.02)
+
+
+@pytest.mark.parametrize(("policy", "chosen"), [("ladder", 0.02), ("flat", 0.01)])
+def test_what_cannot_be_told_from_the_best_is_confirmed_where_it_is_cheapest(
+    policy: str, chosen: float, album: Album, tmp_path: Path
+) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,), policy=policy)
+    count = len(album.part("val"))
+    error = (0.8 * 0.2 / count) ** 0.5
+    for name, accuracy, lr, frozen in (
+        ("best", 0.8, 0.01, 0.2),
+        ("near", 0.8 - 0.9 * error, 0.02, 0.6),
+        ("nearer", 0.8 - 0.5 * error, 0.03, 0.4),
+        ("far", 0.8 - 1.1 * error, 0.04, 0.9),
+    ):
+        study.add(name, study.recipe(lr=lr), accuracy, frozen_fraction=frozen)
+    assert roles(study)["best"].lr == chosen
+    head = replace(study.plan.of(CNN).probe, ema_decay=0.9)
+    study.add("head", head, 0.8 - 0.7 * error, stage="probe")
+    assert roles(study)["best"].lr == (0.03 if policy == "ladder" else 0.01), "no better than the head"
 
 
 def figures(seed: int, pictures: int = 30, classes: int = 2) -> FinalFigures:

@@ -49,13 +49,16 @@ def run_command(words: list[str]) -> None:
 
 def run_documented(folder: Path, words: list[str]) -> dict[str, Any]:
     """Runs the documented search and returns what it says."""
-    command = [sys.executable, str(Path(__file__).with_name("documented.py")), str(folder), *words]
+    return run_json("documented.py", folder, words)
+
+
+def run_json(program: str, folder: Path, words: list[str]) -> dict[str, Any]:
+    """Runs one of the other searches and returns what its last line says."""
+    command = [sys.executable, str(Path(__file__).with_name(program)), str(folder), *words]
     try:
         ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise refuse(
-            f"the documented search did not end in {PATIENCE_SECONDS} s; there is nothing to compare"
-        ) from error
+        raise refuse(f"{program} did not end in {PATIENCE_SECONDS} s; there is nothing to compare") from error
     said: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return said
 

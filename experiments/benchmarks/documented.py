@@ -1,13 +1,17 @@
 """A search the way Ray's documentation shows it: Tune over functions that each start a `TorchTrainer`.
 
-Not a benchmark: `study.py` and `warm_start.py` run it as their arm A, in a process of its own.
+Not a benchmark: `study.py`, `warm_start.py` and `peers.py` run it as an arm, in a process of its own.
 
     python experiments/benchmarks/documented.py FOLDER --trials 24 --epochs 9 --backbones tiny_resnet,tiny_vit
+    python experiments/benchmarks/documented.py FOLDER --trials 8 --epochs 6 --backbones mobilenetv2_100 --weights DIR
 
 After the user guide "Hyperparameter Tuning with Ray Tune" (a driver function, `TuneReportCallback`, ASHA) and the
 example "Finetuning a Pytorch Image Classifier" (`ImageFolder`, `RandomResizedCrop` and flips, `prepare_model`, a
 checkpoint with each report), with timm's `freeze` for the stages that are not trained. FOLDER holds train/ and val/.
-The last line printed is JSON: the best validation accuracy, and when each trial's training began and ended.
+With `--weights` the backbone is timm's at 224 pixels and all of it is trained, rate and batch size searched; FOLDER
+then holds test/, too, and the best settings are trained again for each of `--seeds`. The last line printed is JSON: the
+best validation accuracy, when each trial's training began and ended, and the test pictures that the final models got
+right, with the seconds of the search.
 """
 
 from __future__ import annotations
@@ -19,8 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import plain
 import ray
 import torch
+from plain import final_models
 from ray import train, tune
 from ray.train import Checkpoint, ScalingConfig
 from ray.train.torch import TorchTrainer, prepare_data_loader, prepare_model
@@ -45,6 +51,7 @@ PARTS = {
 
 def main() -> None:
     options = _parse()
+    begin = time.perf_counter()
     ray.init(num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as storage:
         results = make_tuner(options, storage).fit()
@@ -54,8 +61,12 @@ def main() -> None:
         "best_val_accuracy": max(each["best_val_accuracy"] for each in measured),
         "trials": len(measured),
         "times": sorted((each["began"], each["ended"]) for each in measured),
+        "seconds": time.perf_counter() - begin,
     }
     ray.shutdown()
+    if options.weights:
+        config = max(measured, key=lambda each: each["best_val_accuracy"])["config"]
+        said["correct"], _ = final_models(options.folder, options.weights, config, options.epochs, options.seeds)
     print(json.dumps(said))
 
 
@@ -67,20 +78,25 @@ def _parse() -> argparse.Namespace:
     made.add_argument("--backbones", default="tiny_resnet")
     made.add_argument("--concurrent", type=int, default=1)
     made.add_argument("--asha", action="store_true")
+    made.add_argument("--weights", type=Path, help="a folder that holds <backbone>.safetensors")
+    made.add_argument("--seeds", type=int, default=3, help="final models, with --weights")
     return made.parse_args()
 
 
 def make_tuner(options: argparse.Namespace, storage: str) -> tune.Tuner:
-    """The search: backbone, freeze depth, rate and weight decay at random."""
+    """The search at random: backbone, freeze depth, rate and weight decay; of published weights rate and batch size."""
     space = {
         "folder": str(options.folder.resolve()),
         "storage": storage,
         "epochs": options.epochs,
         "backbone": tune.choice(options.backbones.split(",")),
-        "freeze": tune.choice(range(6)),
-        "lr": tune.loguniform(1e-4, 1e-2),
-        "weight_decay": tune.loguniform(1e-4, 0.3),
     }
+    if options.weights:
+        space |= {"weights": str(options.weights.resolve())}
+        space |= {"lr": tune.loguniform(1e-5, 1e-2), "batch_size": tune.choice([16, 32, 64])}
+    else:
+        space |= {"weights": None, "batch_size": BATCH, "freeze": tune.choice(range(6))}
+        space |= {"lr": tune.loguniform(1e-4, 1e-2), "weight_decay": tune.loguniform(1e-4, 0.3)}
     config = tune.TuneConfig(
         metric="val_accuracy",
         mode="max",
@@ -110,12 +126,16 @@ def train_driver(config: dict[str, Any]) -> None:
 
 def train_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs on the worker: fine-tuning, with a report and a checkpoint after each epoch."""
-    loaders = make_loaders(Path(config["folder"]))
+    published = config["weights"] is not None
+    loaders = (plain.make_loaders if published else make_loaders)(Path(config["folder"]), config["batch_size"])
+    loaders = {split: prepare_data_loader(loader) for split, loader in loaders.items()}
     # Not `.classes`: cloudpickle takes that word in a function that uses torch for `torch.classes`, and fails on it.
     count = len(loaders["train"].dataset.class_to_idx)  # type: ignore[attr-defined]
-    model = prepare_model(make_model(config, count))
+    model = prepare_model(
+        plain.make_model(config["backbone"], Path(config["weights"]), count) if published else make_model(config, count)
+    )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config["lr"], weight_decay=config["weight_decay"])
+    optimizer = torch.optim.AdamW(trained, lr=config["lr"], weight_decay=config.get("weight_decay", 0.0))
     criterion = nn.CrossEntropyLoss()
     began, best = time.time(), 0.0
     for epoch in range(config["epochs"]):
@@ -127,13 +147,19 @@ def train_worker(config: dict[str, Any]) -> None:
             optimizer.step()
         accuracy = accuracy_of(model, loaders["val"])
         best = max(best, accuracy)
-        metrics = {"val_accuracy": accuracy, "best_val_accuracy": best, "began": began, "ended": time.time()}
+        metrics: dict[str, Any] = {
+            "val_accuracy": accuracy,
+            "best_val_accuracy": best,
+            "began": began,
+            "ended": time.time(),
+        }
+        metrics["config"] = {name: config.get(name) for name in ("backbone", "lr", "batch_size")}
         with tempfile.TemporaryDirectory() as folder:
             torch.save({"epoch": epoch, "model": model.state_dict()}, Path(folder) / "checkpoint.pt")
             train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
 
-def make_loaders(folder: Path) -> dict[str, DataLoader[Any]]:
+def make_loaders(folder: Path, batch_size: int) -> dict[str, DataLoader[Any]]:
     """Augmented training pictures and plain validation pictures."""
     last = [transforms.ToTensor(), transforms.Normalize([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])]
     steps = {
@@ -141,10 +167,7 @@ def make_loaders(folder: Path) -> dict[str, DataLoader[Any]]:
         "val": [transforms.Resize(PIXELS), transforms.CenterCrop(PIXELS), *last],
     }
     pictures = {split: datasets.ImageFolder(str(folder / split), transforms.Compose(steps[split])) for split in steps}
-    return {
-        split: prepare_data_loader(DataLoader(pictures[split], batch_size=BATCH, shuffle=split == "train"))
-        for split in steps
-    }
+    return {split: DataLoader(pictures[split], batch_size=batch_size, shuffle=split == "train") for split in steps}
 
 
 def make_model(config: dict[str, Any], class_count: int) -> nn.Module:

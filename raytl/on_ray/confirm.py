@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from raytl.recipe import Recipe, recipe_hash, trial_id
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import ConfirmedRow, PredictionRow, TrialRow
+from raytl.study import LADDER
 
 STAGE = "confirm"
 
@@ -107,14 +109,13 @@ class FinalEvents(Live, Callback):
             self._bridge.start(job, trial.trial_id)
 
 
-def best_trial(recorder: Recorder, backbone: str) -> TrialRow | None:
-    """The backbone's best trial of the search; None where none has a figure."""
-    ranked = [
+def searched_trials(recorder: Recorder, backbone: str) -> list[TrialRow]:
+    """The backbone's trials of the search that have a figure."""
+    return [
         row
         for row in recorder.trials.values()
         if row.stage == "search" and row.backbone == backbone and row.status in ("completed", "stopped")
     ]
-    return min(ranked, key=recorder.metric.key, default=None)
 
 
 def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str, Recipe]]:
@@ -122,20 +123,30 @@ def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str
 
     The search's best counts only where it has shown more than the best head: one that is no better costs more.
     """
-    searched, heads = best_trial(recorder, backbone), ranked_heads(recorder, backbone)[:1]
-    shows_more = searched is not None and all(_is_better(searched, head, recorder.metric) for head in heads)
-    ranked = [searched, *heads] if searched is not None and shows_more else heads
-    if not ranked:
-        return []
+    heads = ranked_heads(recorder, backbone)[:1]
+    deeper = _worth_its_price(searched_trials(recorder, backbone), heads, plan, recorder.metric)
     recipes: dict[Recipe, str] = {plan.of(backbone).probe: "probe"}
-    for role, trial in zip(("best", "head"), ranked, strict=False):
+    for role, trial in zip(("best", "head"), [*deeper, *heads], strict=False):
         recipes.setdefault(trial.recipe, role)
-    return [(role, recipe) for recipe, role in reversed(recipes.items())]
+    return [(role, recipe) for recipe, role in reversed(recipes.items())] if deeper or heads else []
 
 
-def _is_better(searched: TrialRow, head: TrialRow, metric: Metric) -> bool:
-    """Whether a trial of the search has a better figure than a head; a lower loss alone is not enough."""
-    return metric.key(searched)[0] < metric.key(head)[0]
+def _worth_its_price(
+    trials: Sequence[TrialRow], heads: Sequence[TrialRow], plan: Plan, metric: Metric
+) -> list[TrialRow]:
+    """The search's best trial where it is better than the best head; a lower loss alone is not enough.
+
+    Under the ladder, of those that lie within one standard error of it, the one with most frozen stages (after Breiman
+    et al. 1984, who take the simplest model within one standard error): it costs less in training.
+    """
+    better = [row for row in trials if all(metric.key(row)[0] < metric.key(head)[0] for head in heads)]
+    best = min(better, key=metric.key, default=None)
+    if best is None or plan.study.policy != LADDER or not metric.maximize:
+        return [best] if best else []
+    value = getattr(best, metric.name)
+    least = value - math.sqrt(value * (1 - value) / len(plan.album.part("val")))
+    near = [row for row in better if getattr(row, metric.name) >= least]
+    return [min(near, key=lambda row: (-(row.frozen_fraction or 0.0), metric.key(row)))]
 
 
 def _record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:

@@ -17,7 +17,7 @@ from raytl.space import Value
 from raytl.study import Study
 
 DEEPENED = "deepened"  # the role of a recipe that carries the best head on to more trained stages
-DEEPER_EPOCHS = 4  # measured: see results/LOG.md; a head that is trained already needs half the epochs
+DEEPER_EPOCHS = 3  # measured: see results/LOG.md; with a trained head three epochs have the loss that six have
 _BEYOND_POOLS = {"attention", "aux_loss_weight"}
 TOLD = 8  # chosen: how many of the best heads the searcher is told; all of them would drown what follows
 
