@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from raytl import __version__
 from raytl.errors import RaytlError
-from raytl.options import add_search_options, study_of
+from raytl.options import add_resume_options, add_search_options, resume_changes, study_of
 from raytl.results.folder import StudyFolder
+from raytl.stops import INTERRUPTED, orderly
 
-INTERRUPTED = 130
 _WHAT = {
     2: "the command cannot be run as written",
     3: "this machine cannot do what was asked for",
@@ -35,27 +35,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
-        code: int = options.call(options)
+        with orderly(lambda: _interrupted(options)):
+            code: int = options.call(options)
     except RaytlError as error:
         for problem in error.problems:
             print(f"raytl: {problem}", file=sys.stderr)
-        print(
-            f"raytl: {_WHAT[error.exit_code]}; {_kept(options)}; mend it, then type the command again", file=sys.stderr
-        )
+        what = f"raytl: {_WHAT[error.exit_code]}; {_kept(options)}; mend it, then type {_again(options)}"
+        print(what, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"raytl: interrupted; {_kept(options)}; type the command again to go on from there", file=sys.stderr)
+        print(_interrupted(options), file=sys.stderr)
         return INTERRUPTED
     return code
 
 
+def _interrupted(options: argparse.Namespace) -> str:
+    return f"raytl: interrupted; {_kept(options)}; type {_again(options)} to go on from there"
+
+
 def _kept(options: argparse.Namespace) -> str:
     """What of a command's work there is, and where."""
-    if options.call is not _search:
+    if options.call not in (_search, _resume):
         return "studies are as they were"
-    if options.out is not None and StudyFolder(options.out).study_json.exists():
-        return f"all that was recorded is kept in {options.out}"
-    return "nothing was recorded"
+    return f"all that was recorded is kept in {options.out}" if _is_study(options) else "nothing was recorded"
+
+
+def _again(options: argparse.Namespace) -> str:
+    """What goes on with an interrupted command."""
+    return f"`raytl resume {options.out}`" if _is_study(options) else "the command again"
+
+
+def _is_study(options: argparse.Namespace) -> bool:
+    """Whether the command's study has begun to be recorded."""
+    out = getattr(options, "out", None)
+    return out is not None and StudyFolder(out).study_json.exists()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,6 +80,10 @@ def make_parser() -> argparse.ArgumentParser:
     search.add_argument("data", nargs="?", metavar="DATA", help="folder of classes, CSV or Parquet, or a sample's name")
     add_search_options(search)
     search.set_defaults(call=_search)
+    resume = commands.add_parser("resume", help="go on with a study that was interrupted")
+    resume.add_argument("out", type=Path, metavar="DIR", help="its folder")
+    add_resume_options(resume)
+    resume.set_defaults(call=_resume)
     for name, call, text in (
         ("report", _report, "write tables and report.html anew from a study's ledger"),
         ("list", _list, "print a study's leaderboard"),
@@ -105,6 +122,13 @@ def _search(options: argparse.Namespace) -> int:
     from raytl.commands import search
 
     return search(study, options.out, dry_run=options.dry_run)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    changes = resume_changes(options)
+    from raytl.commands import resume
+
+    return resume(options.out, changes, options.changed_data)
 
 
 def _report(options: argparse.Namespace) -> int:

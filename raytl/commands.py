@@ -10,20 +10,22 @@ import platform
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raytl.errors import MachineError
 from raytl.metric import find_metric
 from raytl.results.facts import study_metric
 from raytl.results.folder import StudyFolder
 from raytl.results.leaderboard import leaderboard_lines
+from raytl.results.lock import check_free
 from raytl.results.progress import Progress
 from raytl.results.report import write_report
 from raytl.results.tables import compact, load_tables
-from raytl.study import Study
+from raytl.study import Study, study_of_values
 
 if TYPE_CHECKING:
     from raytl.on_ray.driver import Outcome
@@ -31,17 +33,25 @@ if TYPE_CHECKING:
 FREE_BYTES = 5_000_000_000  # chosen: a small study's pictures, checkpoints and models
 
 
-def search(study: Study, out: Path, dry_run: bool) -> int:
+def search(study: Study, out: Path, dry_run: bool = False, changed_data: bool = False) -> int:
     """Runs a study and prints its leaderboard; exit code 5 where trials have no figure."""
+    check_free(StudyFolder(out))
     from raytl.on_ray.driver import run_study
 
     metric = find_metric(study.metric)
     with Progress(metric) as progress:
         progress.expect(study.backbones, study.trials)
-        outcome = run_study(study, out, progress.say, progress, dry_run)
+        outcome = run_study(study, out, progress.say, progress, dry_run, changed_data)
     if dry_run:
         return 0
     return _conclude(outcome, study)
+
+
+def resume(root: Path, changes: Mapping[str, Any], changed_data: bool) -> int:
+    """Goes on with the study in a folder, some of its fields replaced."""
+    spec = StudyFolder(root).read_study().get("spec")
+    study = study_of_values(spec if isinstance(spec, dict) else {})
+    return search(replace(study, **changes), root, changed_data=changed_data)
 
 
 def _conclude(outcome: Outcome, study: Study) -> int:

@@ -63,6 +63,29 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="check all, say what would be done, and stop")
 
 
+def add_resume_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `raytl resume`: how long and where a study goes on, not what it is."""
+    parser.add_argument("--data", metavar="DATA", help="where its pictures are now")
+    parser.add_argument("--time", metavar="30m", help="limit for what is left of search and confirmation")
+    parser.add_argument("--cache-gb", metavar="GB", help="disk for what frozen stages make of pictures")
+    parser.add_argument("--address", metavar="auto|ADDRESS", help="a running Ray cluster")
+    parser.add_argument("--changed-data", action="store_true", help="go on although its pictures have changed")
+
+
+def resume_changes(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a study that the options of `raytl resume` replace.
+
+    Raises:
+        ConfigError: for what cannot be understood.
+    """
+    problems: list[str] = []
+    changes: dict[str, Any] = {name: text for name in ("data", "address") if (text := getattr(options, name))}
+    _add_limits(changes, options, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return changes
+
+
 def study_of(options: argparse.Namespace) -> Study:
     """The study that the options ask for: an experiment file's, or the embedded one, with what was given replaced.
 
@@ -116,12 +139,7 @@ def _changes(options: argparse.Namespace, base: Study, problems: list[str]) -> d
         if (text := getattr(options, name)) is not None:
             with _noting(problems):
                 changes[name] = _count(name, text)
-    if options.time is not None:
-        with _noting(problems):
-            changes["time_limit_seconds"] = parse_seconds(options.time)
-    if options.cache_gb is not None:
-        with _noting(problems):
-            changes["cache_gb"] = _gigabytes(options.cache_gb)
+    _add_limits(changes, options, problems)
     if options.backbones is not None:
         changes["backbones"] = tuple(name.strip() for name in options.backbones.split(",") if name.strip())
     if options.data is not None:
@@ -134,6 +152,15 @@ def _changes(options: argparse.Namespace, base: Study, problems: list[str]) -> d
             name, value = parse_setting(text)
             changes["settings"][name] = value
     return changes
+
+
+def _add_limits(changes: dict[str, Any], options: argparse.Namespace, problems: list[str]) -> None:
+    if options.time is not None:
+        with _noting(problems):
+            changes["time_limit_seconds"] = parse_seconds(options.time)
+    if options.cache_gb is not None:
+        with _noting(problems):
+            changes["cache_gb"] = _gigabytes(options.cache_gb)
 
 
 def _recipe_problems(study: Study) -> list[str]:

@@ -7,8 +7,6 @@ recipe that exists can be run.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -181,28 +179,6 @@ def make_recipe(base: Recipe, values: Mapping[str, object]) -> Recipe:
     return recipe
 
 
-def recipe_hash(recipe: Recipe, data_fingerprint: str) -> str:
-    """What makes two runs the same work but for chance: 16 hex digits over data and recipe without seed."""
-    values = {name: value for name, value in recipe.values().items() if name != "seed" and _counts(name, value)}
-    return _digest({"data": data_fingerprint, "recipe": values}, 16)
-
-
-def _counts(name: str, value: object) -> bool:
-    """Whether a field is part of a recipe's name: a later one is where it is used, so that earlier names stay."""
-    return name not in _LATER or value != _LATER[name]
-
-
-def trial_id(recipe: Recipe, data_fingerprint: str, stage: str) -> str:
-    """The name of one run: 12 hex digits over the recipe's hash, its seed and the stage of the study."""
-    identity = {"recipe": recipe_hash(recipe, data_fingerprint), "seed": recipe.seed, "stage": stage}
-    return _digest(identity, 12)
-
-
-def _digest(value: object, digits: int) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
-
-
-_LATER: dict[str, object] = {"head_epochs": 0}  # fields that the first studies on disk did not have, when not used
 FIELD_NAMES = tuple(field.name for field in fields(Recipe))
 FIELD_TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Recipe)}
 

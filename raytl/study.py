@@ -10,7 +10,7 @@ from raytl.choice import nearest
 from raytl.errors import ConfigError
 from raytl.metric import METRICS
 from raytl.recipe import FIELD_NAMES
-from raytl.space import Domain, Value
+from raytl.space import Domain, Value, parse_setting
 
 SEARCHERS = ("optuna", "hyperopt", "random", "grid")
 SCHEDULERS = ("asha", "median", "none")
@@ -68,6 +68,21 @@ class Study:
         return {**asdict(self), "settings": {name: _plain(value) for name, value in self.settings.items()}}
 
 
+def study_of_values(values: Mapping[str, object]) -> Study:
+    """The study whose `values()` these are, as `study.json` holds them under `spec`.
+
+    Raises:
+        ConfigError: where they are not a study's, or one that another version of raytl understood.
+    """
+    known = tuple(item.name for item in fields(Study))
+    problems = [f"study field {name!r} does not exist{nearest(name, known)}" for name in values if name not in known]
+    settings, backbones = values.get("settings", {}), values.get("backbones", ())
+    if problems or not isinstance(settings, Mapping) or not isinstance(backbones, list | tuple):
+        raise ConfigError(*problems, "not a study of this version of raytl: go on with the version that began it")
+    made = {name: _setting(name, value) for name, value in settings.items()}
+    return Study(**{**values, "settings": made, "backbones": tuple(backbones)})  # type: ignore[arg-type]
+
+
 def parse_seconds(text: str) -> float:
     """`90`, `90s`, `30m` or `2h` in seconds.
 
@@ -78,6 +93,11 @@ def parse_seconds(text: str) -> float:
     if match is None or float(match[1]) == 0:
         raise ConfigError(f"time {text!r}: write seconds, minutes or hours above 0, such as 90s, 30m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _setting(name: str, value: object) -> object:
+    """The domain or value that `_plain` wrote."""
+    return parse_setting(f"{name}={value}")[1] if isinstance(value, str) else value
 
 
 def _plain(value: Domain | Value) -> object:

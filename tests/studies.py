@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from raytl.recipe import Recipe, recipe_hash, trial_id
+from raytl.identity import recipe_hash, trial_id
+from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger
 from raytl.results.schemas import ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow

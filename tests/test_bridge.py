@@ -15,13 +15,13 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import TrialScheduler
 
 from raytl.data.album import Album
+from raytl.identity import recipe_hash
 from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.proposals import STAGE, configuration
 from raytl.on_ray.results import REPORT, as_result
 from raytl.on_ray.schedulers import make_scheduler
-from raytl.recipe import recipe_hash
 from raytl.results.ledger import read
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow

@@ -13,7 +13,7 @@ import torch
 from raytl.errors import StorageError
 from raytl.metric import Figures
 from raytl.results.folder import write_atomically
-from raytl.train.checkpoint import COMMIT, Snapshot, load_snapshot, save_snapshot
+from raytl.train.checkpoint import COMMIT, PREVIOUS, Snapshot, latest_snapshot, load_snapshot, save_snapshot
 from tests.faults import Killed, largest_file
 
 
@@ -71,12 +71,13 @@ def test_tensors_keep_values_whatever_their_storage(tmp_path: Path) -> None:
 
 
 def test_the_commit_gives_sizes_and_hashes_and_old_files_are_removed(tmp_path: Path) -> None:
-    for epoch, best in ((1, 1), (2, 2), (3, 2)):
+    for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
         save_snapshot(tmp_path, snapshot_of(epoch, best))
-    commit = json.loads((tmp_path / COMMIT).read_text())
-    assert commit["epoch"] == 3
-    assert set(commit["files"]) == {"last-0003.safetensors", "best-0002.safetensors", "state-0003.json"}
-    assert names(tmp_path) == {*commit["files"], COMMIT}
+    commit, before = (json.loads((tmp_path / name).read_text()) for name in (COMMIT, PREVIOUS))
+    assert (commit["epoch"], before["epoch"]) == (4, 3)
+    assert set(commit["files"]) == {"last-0004.safetensors", "best-0002.safetensors", "state-0004.json"}
+    assert set(before["files"]) == {"last-0003.safetensors", "best-0002.safetensors", "state-0003.json"}
+    assert names(tmp_path) == {*commit["files"], *before["files"], COMMIT, PREVIOUS}
     for name, entry in commit["files"].items():
         content = (tmp_path / name).read_bytes()
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -123,6 +124,28 @@ def test_a_damaged_commit_is_named(content: bytes, tmp_path: Path) -> None:
         load_snapshot(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["last-0003.safetensors", "state-0003.json", COMMIT])
+def test_f10_a_damaged_checkpoint_is_named_and_the_one_before_is_used(name: str, tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_snapshot(tmp_path, snapshot_of(epoch, 1))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3])
+    found, problems = latest_snapshot(tmp_path, 3)
+    assert_same(found, snapshot_of(2, 1))
+    assert len(problems) == 1 and name in problems[0]
+    save_snapshot(tmp_path, snapshot_of(3, 1))
+    assert_same(load_snapshot(tmp_path), snapshot_of(3, 1))
+    assert_same(latest_snapshot(tmp_path, 2)[0], snapshot_of(2, 1))
+
+
+def test_a_checkpoint_ahead_of_the_record_is_passed_over(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_snapshot(tmp_path, snapshot_of(epoch, 1))
+    assert_same(latest_snapshot(tmp_path, 3)[0], snapshot_of(3, 1))
+    assert_same(latest_snapshot(tmp_path, 2)[0], snapshot_of(2, 1))
+    assert latest_snapshot(tmp_path, 1) == (None, ())
+    assert latest_snapshot(tmp_path / "absent", 1) == (None, ())
+
+
 def save_until(kill_at: int, folder: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Saves, killed at the step with this number; returns the steps taken, files first."""
     steps: list[str] = []
@@ -157,9 +180,15 @@ def test_a_kill_at_any_step_leaves_a_whole_checkpoint(
         steps = save_until(kill_at, folder, new, monkeypatch)
         committed = f"{COMMIT} renamed" in steps
         assert_same(load_snapshot(folder), new if committed else old)
-        save_snapshot(folder, snapshot_of(3, 3))
-        assert names(folder) == {"last-0003.safetensors", "best-0003.safetensors", "state-0003.json", COMMIT}
-    assert kill_at == 4 * (3 + (best_epoch == 2)) + 1, "four steps for each file, the commit included"
+        assert_same(latest_snapshot(folder, 1)[0], old)  # the row of epoch 2 may not have been committed
+        for epoch in (3, 4):
+            save_snapshot(folder, snapshot_of(epoch, epoch))
+        of = [
+            {f"last-{epoch:04d}.safetensors", f"best-{epoch:04d}.safetensors", f"state-{epoch:04d}.json"}
+            for epoch in (3, 4)
+        ]
+        assert names(folder) == {*of[0], *of[1], COMMIT, PREVIOUS}
+    assert kill_at == 4 * (4 + (best_epoch == 2)) + 1, "four steps for each file, both commits included"
 
 
 def test_a_kill_in_the_first_save_leaves_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,22 @@ def test_a_search_is_called_with_its_study_and_folder(monkeypatch: pytest.Monkey
     assert calls[1][1:] == (tmp_path, False)
 
 
+def test_a_study_is_resumed_with_what_may_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def resume(*given: object) -> int:
+        calls.append(given)
+        return 0
+
+    monkeypatch.setattr(commands, "resume", resume)
+    assert main(["resume", "a"]) == 0
+    words = ["resume", "b", "--time", "2m", "--cache-gb", "3", "--data", "moved", "--address", "auto", "--changed-data"]
+    assert main(words) == 0
+    changes = {"data": "moved", "address": "auto", "time_limit_seconds": 120.0, "cache_gb": 3.0}
+    assert calls == [(Path("a"), {}, False), (Path("b"), changes, True)]
+    assert main(["resume", "a", "--time", "soon", "--cache-gb", "lots"]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "function", "arguments"),
     [
@@ -105,7 +121,7 @@ def test_a_failure_ends_on_a_line_that_says_what_is_kept_and_what_to_type(
     assert problems == [f"raytl: {line}" for line in (error.problems if isinstance(error, RaytlError) else ())]
     assert last.startswith(f"raytl: {what}; ")
     assert (f"all that was recorded is kept in {out};" if begun else "; nothing was recorded;") in last
-    assert "type the command again" in last
+    assert (f"type `raytl resume {out}`" if begun else "type the command again") in last
 
 
 def test_a_failing_question_harms_no_study(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -174,7 +174,9 @@ def driver(monkeypatch: pytest.MonkeyPatch, study: StudyFolder) -> SimpleNamespa
     """Stands for `raytl.on_ray.driver`: a study that has ended as told."""
     outcome = SimpleNamespace(folder=study, trials=8, without_figure=0, exit_code=0)
 
-    def run_study(study_: object, out: Path, say: Callable[[str], None], watcher: object, dry_run: bool) -> object:
+    def run_study(
+        study_: object, out: Path, say: Callable[[str], None], watcher: object, dry_run: bool, changed_data: bool
+    ) -> object:
         say(f"into {out}, dry run: {dry_run}")
         watcher.started(trial_row(backbone="tiny_vit"))  # type: ignore[attr-defined]
         return outcome

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from raytl.data.album import Album
+from raytl.identity import recipe_hash, trial_id
 from raytl.metric import Figures
 from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
@@ -21,7 +22,7 @@ from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.results import as_result
-from raytl.recipe import Recipe, recipe_hash, trial_id
+from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import read

@@ -11,12 +11,12 @@ import pytest
 from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.data.album import Album
+from raytl.identity import trial_id
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import STAGE, Handout, Proposals, configuration, job_of
-from raytl.recipe import trial_id
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
 from raytl.space import Choices, Domain, Values

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from raytl.data.album import Album
-from raytl.errors import ConfigError
+from raytl.errors import ConfigError, DataError
+from raytl.metric import find_metric
 from raytl.on_ray import provenance
 from raytl.on_ray.cluster import Node, Resources
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.provenance import PACKAGES, known_precisions, write_provenance
 from raytl.results.folder import StudyFolder
+from raytl.results.recorder import Recorder
 from raytl.space import Choices
 from tests.plans import make_album, make_plan
 
@@ -100,15 +102,57 @@ def test_the_same_study_goes_on_and_keeps_what_was_written(album: Album, folder:
 def test_another_study_is_refused_and_all_that_differs_is_named(album: Album, folder: StudyFolder) -> None:
     write_provenance(planned(album), folder, RESOURCES)
     before = folder.study_json.read_bytes()
-    other = replace(album, fingerprint="another")
-    changed = make_plan((other,), Path("unused"), splits=1, seed=3, searcher="grid", settings={"lr": 0.02})
+    changed = make_plan((album,), Path("unused"), splits=1, seed=3, searcher="grid", settings={"lr": 0.02})
     with pytest.raises(ConfigError) as caught:
-        write_provenance(changed, folder, RESOURCES)
+        write_provenance(changed, folder, RESOURCES, changed_data=True)
     *differing, remedy = caught.value.problems
     assert [part for part in ("splits=2", "searcher='random'", "lr") if part not in "\n".join(differing)] == []
-    assert len(differing) == 4 and "other pictures" in differing[-1] and "--out" in remedy
+    assert len(differing) == 3 and "--out" in remedy and f"raytl resume {folder.root}" in remedy
     assert all(str(folder.root) in problem for problem in differing)
     assert folder.study_json.read_bytes() == before
+
+
+@pytest.fixture
+def recorded(album: Album, folder: StudyFolder) -> StudyFolder:
+    """A study whose pictures are on record."""
+    write_provenance(planned(album), folder, RESOURCES)
+    recorder = Recorder(folder, find_metric("val_accuracy"))
+    recorder.pictures(album.pictures)
+    recorder.close()
+    return folder
+
+
+def other_pictures(album: Album) -> Album:
+    first, second, *rest = album.pictures
+    changed = (replace(first, sha256="0" * 64), replace(second, status="bad"), *rest)
+    return replace(album, fingerprint="another", pictures=changed)
+
+
+def test_d8_changed_pictures_are_refused_with_the_difference(album: Album, recorded: StudyFolder) -> None:
+    before = recorded.study_json.read_bytes()
+    with pytest.raises(DataError) as caught:
+        write_provenance(planned(other_pictures(album)), recorded, RESOURCES)
+    removed, content, remedy = caught.value.problems
+    assert removed == f"1 picture removed or no longer usable: {album.pictures[1].path}"
+    assert content == f"1 picture with other content: {album.pictures[0].path}"
+    assert "--changed-data" in remedy
+    assert recorded.study_json.read_bytes() == before
+
+
+def test_d8_changed_pictures_are_accepted_where_that_is_said(album: Album, recorded: StudyFolder) -> None:
+    plan = planned(other_pictures(album))
+    write_provenance(plan, recorded, RESOURCES, changed_data=True)
+    known = recorded.read_study()
+    assert known["data_fingerprint"] == "another" and known["spec"] == json.loads(json.dumps(plan.study.values()))
+    told = known["data_changes"]
+    assert isinstance(told, list) and [len(change["changes"]) for change in told] == [2]
+    write_provenance(plan, recorded, RESOURCES)
+
+
+def test_d8_other_classes_are_another_study(album: Album, recorded: StudyFolder) -> None:
+    other = replace(other_pictures(album), classes=("a", "c"))
+    with pytest.raises(DataError, match="has other classes"):
+        write_provenance(replace(planned(album), albums=(other,)), recorded, RESOURCES, changed_data=True)
 
 
 def test_number_formats_of_an_earlier_run_are_known(album: Album, folder: StudyFolder) -> None:

@@ -72,8 +72,8 @@ def test_the_checkpoint_is_written_before_the_report_and_named_by_it(workplace: 
         assert report.row.checkpoint == f"epoch-{snapshot.epoch}"
 
 
-@pytest.mark.parametrize(("recorded", "epochs"), [(2, [3]), (1, [1, 2, 3]), (0, [1, 2, 3]), (3, [1, 2, 3])])
-def test_only_a_checkpoint_of_the_last_recorded_epoch_is_gone_on_from(
+@pytest.mark.parametrize(("recorded", "epochs"), [(2, [3]), (1, [2, 3]), (0, [1, 2, 3]), (3, [3])])
+def test_a_job_goes_on_from_the_newest_checkpoint_that_is_not_ahead_of_the_record(
     workplace: Workplace, recorded: int, epochs: list[int]
 ) -> None:
     whole = rows(do(replace(JOB, trial_id="whole"), workplace))

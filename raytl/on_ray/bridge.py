@@ -11,6 +11,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 
+from raytl.identity import recipe_hash
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.live import Live
@@ -18,7 +19,6 @@ from raytl.on_ray.plan import Plan
 from raytl.on_ray.proposals import STAGE, job_of
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
-from raytl.recipe import recipe_hash
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
 

@@ -13,10 +13,12 @@ import ray
 from ray.exceptions import RayError
 
 from raytl.errors import MachineError
+from raytl.stops import unchanged
 
 # Read by Ray when it is started or imported: no pickled logs of its own beside our tables, no advice on the console.
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune would return as if it had ended; what stops a study is in `stops`
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -130,7 +132,8 @@ def joined(address: str | None) -> Iterator[Resources]:
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     ours = not ray.is_initialized()
     if ours:
-        _start(address)
+        with unchanged():  # Ray puts a handler of its own in the place of the one for SIGTERM
+            _start(address)
     try:
         yield _resources(ray.nodes())
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Callback, RunConfig, TuneConfig
 from ray.tune.schedulers import FIFOScheduler
 
+from raytl.identity import recipe_hash, trial_id
 from raytl.metric import Metric
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
@@ -20,7 +21,7 @@ from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.proposals import Handout
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.search import ray_folder, run_tune, trainable
-from raytl.recipe import Recipe, recipe_hash, trial_id
+from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import ConfirmedRow, PredictionRow, TrialRow

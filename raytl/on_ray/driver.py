@@ -28,6 +28,7 @@ from raytl.on_ray.probe import HEADS, probe
 from raytl.on_ray.provenance import known_precisions, write_provenance
 from raytl.on_ray.search import search
 from raytl.results.folder import StudyFolder
+from raytl.results.lock import locked
 from raytl.results.recorder import Recorder, Watcher
 from raytl.results.report import write_report
 from raytl.results.tables import compact, confirmed_rows, load_tables, prediction_rows
@@ -56,8 +57,12 @@ class Outcome:
         return 5 if self.without_figure else 0
 
 
-def run_study(study: Study, out: Path, say: Say, watcher: Watcher, dry_run: bool = False) -> Outcome:
+def run_study(
+    study: Study, out: Path, say: Say, watcher: Watcher, dry_run: bool = False, changed_data: bool = False
+) -> Outcome:
     """Runs `study` into the folder `out`, or checks all and says what would happen.
+
+    What an earlier run left there is gone on from; with `changed_data` also where its pictures have changed.
 
     Raises:
         RaytlError: before anything expensive starts, with all that is wrong and what to do.
@@ -75,14 +80,16 @@ def run_study(study: Study, out: Path, say: Say, watcher: Watcher, dry_run: bool
         if dry_run:
             return Outcome(folder, 0, 0)
         folder.create()
-        write_provenance(plan, folder, resources)
-        recorder = Recorder(folder, find_metric(study.metric), [watcher])
-        recorder.pictures(albums[0].pictures)
-        say(f"pictures decoded once in {build_stores(plan):.1f} s")
-        try:
-            _train(plan, recorder, folder, slots, begin, say)
-        finally:
-            recorder.close()
+        with locked(folder):
+            write_provenance(plan, folder, resources, changed_data)
+            recorder = Recorder(folder, find_metric(study.metric), [watcher])
+            _say_known(recorder, say)
+            recorder.pictures(albums[0].pictures)
+            say(f"pictures decoded once in {build_stores(plan):.1f} s")
+            try:
+                _train(plan, recorder, folder, slots, begin, say)
+            finally:
+                recorder.close()
     return _outcome(recorder, folder)
 
 
@@ -184,6 +191,23 @@ def _say_data(album: Album, say: Say) -> None:
     for row in album.pictures:
         if row.status != "ok":
             say(f"  {row.status}: {row.path}: {row.reason}")
+
+
+def _say_known(recorder: Recorder, say: Say) -> None:
+    """What an earlier run left, and what becomes of it."""
+    ledger = recorder.ledger
+    for problem in ledger.problems:
+        say(f"  {problem}")
+    if ledger.removed_files:
+        say(f"  {ledger.removed_files} files that an interrupted write left were removed")
+    if not recorder.trials:
+        return
+    begun = [name for name, row in recorder.trials.items() if row.status == "running"]
+    continued = sum(bool(recorder.epochs[name]) for name in begun)
+    say(
+        f"going on: {len(recorder.trials) - len(begun)} trials kept, {continued} continued from their checkpoints, "
+        f"{len(begun) - continued} begun again"
+    )
 
 
 def _say_plan(plan: Plan, slots: Slots, say: Say) -> None:

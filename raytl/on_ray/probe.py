@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from raytl.family import at_size, head_recipe, with_views
+from raytl.identity import trial_id
 from raytl.metric import Figures, Metric
 from raytl.on_ray.bridge import sentence, trial_row
 from raytl.on_ray.cluster import Slots
@@ -21,7 +22,7 @@ from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.proposals import SEARCHER
 from raytl.on_ray.searchers import make_searcher, seed_of
 from raytl.prices import rung_depths
-from raytl.recipe import Recipe, make_recipe, trial_id
+from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
 

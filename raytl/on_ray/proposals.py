@@ -11,6 +11,7 @@ from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.errors import ConfigError
 from raytl.family import with_views
+from raytl.identity import trial_id
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
@@ -18,7 +19,7 @@ from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
 from raytl.on_ray.shares import Shares
-from raytl.recipe import Recipe, make_recipe, trial_id
+from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
 from raytl.space import Values

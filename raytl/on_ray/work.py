@@ -18,7 +18,7 @@ from raytl.metric import Figures, Metric, find_metric
 from raytl.on_ray.job import Job, Report, RunFacts, Workplace
 from raytl.recipe import Recipe
 from raytl.results.schemas import EpochRow
-from raytl.train.checkpoint import Snapshot, load_snapshot, save_snapshot
+from raytl.train.checkpoint import Snapshot, latest_snapshot, save_snapshot
 from raytl.train.device import resolve_precision
 from raytl.train.final import read_test_set
 from raytl.train.folds import cross_validate
@@ -29,6 +29,7 @@ from raytl.train.probing import HeadEvent, fill_views, fit_heads
 from raytl.train.world import World
 
 SMALL = 1000  # chosen: validation pictures, below which half a point is less than five of them
+DAMAGED = ".damaged"  # what the folder of a checkpoint that cannot be used is renamed to
 CLOSER = 32  # chosen: a quarter of the heads of a backbone
 
 
@@ -37,24 +38,25 @@ def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
     torch.set_num_threads(workplace.threads)
     reset_peak(world.device)
     folder = workplace.checkpoints / job.trial_id
+    resume, damage = _resumable(job, folder, world)
     run = Run(
         job.recipe,
         open_pictures(workplace.cache, workplace.albums[job.split], job.recipe.eval_resize),
         world,
-        _resumable(job, folder),
+        resume,
         metric=find_metric(workplace.metric),
         trial_id=job.trial_id,
         cache=workplace.prefixes,
     )
     if run.finished:  # a kill fell between the last epoch and the trial's end
-        yield _report(job, run, None)
+        yield _report(job, run, None, damage)
     try:
         for row in run.epochs():
             if world.is_main:
                 row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()))
-            yield _report(job, run, row)
+            yield _report(job, run, row, damage)
     except Diverged as error:
-        yield Report(job, None, _facts(run), ended="diverged", reason=str(error))
+        yield Report(job, None, _facts(run, damage), ended="diverged", reason=str(error))
 
 
 def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: Sequence[int]) -> None:
@@ -131,28 +133,38 @@ def stop_together(stop: bool, world: World) -> bool:
     return bool(world.sum(flag).item() > 0)
 
 
-def _resumable(job: Job, folder: Path) -> Snapshot | None:
-    """The checkpoint, if it is that of the last recorded epoch: a later one would leave a gap in the record."""
-    snapshot = load_snapshot(folder) if job.recorded_epochs else None
-    if snapshot is not None and snapshot.epoch == job.recorded_epochs:
-        return snapshot
-    shutil.rmtree(folder, ignore_errors=True)  # the run begins anew; its files must not pass for the old run's
-    return None
+def _resumable(job: Job, folder: Path, world: World) -> tuple[Snapshot | None, tuple[str, ...]]:
+    """The newest whole checkpoint that is not ahead of the record, and what was found damaged.
+
+    One of an epoch that was never recorded would leave a gap in the record; epochs that are trained again are recorded
+    already, and the first row counts. Where nothing can be gone on from, the run begins anew and its folder must not
+    pass for the old run's: it is removed, or set aside where it is damaged.
+    """
+    snapshot, damage = latest_snapshot(folder, job.recorded_epochs) if job.recorded_epochs else (None, ())
+    if snapshot is not None or not world.is_main:
+        return snapshot, damage
+    aside = folder.with_name(f"{folder.name}{DAMAGED}")
+    if damage:
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        return None, (*damage, f"set aside as {aside.name}; begun again")
+    shutil.rmtree(folder, ignore_errors=True)
+    return None, ()
 
 
-def _report(job: Job, run: Run, row: EpochRow | None) -> Report:
+def _report(job: Job, run: Run, row: EpochRow | None, damage: tuple[str, ...]) -> Report:
     if not run.finished:
-        return Report(job, row, _facts(run))
+        return Report(job, row, _facts(run, damage))
     test = read_test_set(run) if job.reads_test_set else None
-    return Report(job, row, _facts(run), ended="completed", test=test)
+    return Report(job, row, _facts(run, damage), ended="completed", test=test)
 
 
-def _facts(run: Run) -> RunFacts:
+def _facts(run: Run, damage: tuple[str, ...]) -> RunFacts:
     return RunFacts(
         node=socket.gethostname(),
         precision=run.precision.name,
         peak_memory_bytes=peak_bytes(run.world.device),
-        notes=tuple(run.notes),
+        notes=(*damage, *run.notes),
         weights=vars(run.model.weights),
     )
 

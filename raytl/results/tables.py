@@ -17,7 +17,7 @@ from raytl.metric import Metric
 from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder, write_atomically
 from raytl.results.ledger import LedgerView, read_ledger
-from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PredictionRow, TrialRow, conform
+from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow, conform
 
 RANKED_STAGES = ("probe", "search")  # a confirmation trains a ranked recipe again: it does not compete with it
 RANKED_STATUSES = ("completed", "stopped")
@@ -141,6 +141,11 @@ def confirmed_rows(confirmed: pa.Table) -> list[ConfirmedRow]:
 def prediction_rows(predictions: pa.Table) -> list[PredictionRow]:
     """The rows of `predictions` as they were before they became Arrow."""
     return [PredictionRow(**_known(PredictionRow, row)) for row in predictions.to_pylist()]
+
+
+def picture_rows(data: pa.Table) -> list[PictureRow]:
+    """The rows of `data` as they were before they became Arrow."""
+    return [PictureRow(**_known(PictureRow, {**row, "label": row["class"]})) for row in data.to_pylist()]
 
 
 def recipe_of(row: Mapping[str, Any]) -> Recipe:

@@ -2,7 +2,8 @@
 
 Files carry the epoch in their name, and `COMMIT.json` (sizes and SHA-256 of the files in force) replaces its
 predecessor in one rename after everything else is on disk. A process that dies at any moment leaves the last
-committed epoch whole.
+committed epoch whole. The commit before, `PREVIOUS.json`, is kept with its files: it is gone on from where the last
+one is damaged, or is of an epoch that was never recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from raytl.errors import StorageError
 from raytl.metric import Figures
 from raytl.results.folder import write_atomically
 
-COMMIT = "COMMIT.json"
+COMMIT, PREVIOUS = "COMMIT.json", "PREVIOUS.json"
 State = Mapping[str, float | None]
 _JSON_FIELDS = ("epoch", "best_epoch", "schedule", "stopping")
 
@@ -53,14 +54,17 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> str:
     names = _names(snapshot.epoch, snapshot.best_epoch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = _committed(folder) if snapshot.best_epoch < snapshot.epoch else {}  # begun again: not an earlier best
+        before = _commit(folder / COMMIT, tolerant=True)
+        known = before.files if snapshot.best_epoch < snapshot.epoch else {}  # begun again: not an earlier best
         files = {
             names.last: _write(folder / names.last, save(_plain(snapshot.tensors))),
             names.state: _write(folder / names.state, json.dumps(state).encode()),
             names.best: known.get(names.best) or _write(folder / names.best, save(_plain(snapshot.best))),
         }
-        write_atomically(folder / COMMIT, json.dumps({"epoch": snapshot.epoch, "files": files}, indent=1).encode())
-        _remove_others(folder, keep={*files, COMMIT})
+        if before.files and before.epoch < snapshot.epoch:
+            write_atomically(folder / PREVIOUS, before.text())
+        write_atomically(folder / COMMIT, _Commit(snapshot.epoch, files).text())
+        _remove_others(folder, keep={*files, *_commit(folder / PREVIOUS, tolerant=True).files, COMMIT, PREVIOUS})
     except OSError as error:
         raise StorageError(f"{folder}: checkpoint of epoch {snapshot.epoch} not written: {error}") from error
     return f"epoch-{snapshot.epoch}"
@@ -72,15 +76,54 @@ def load_snapshot(folder: Path) -> Snapshot | None:
     Raises:
         StorageError: naming the file that cannot be read, or whose size or hash is not what was committed.
     """
-    files = _committed(folder)
-    if not files:
-        return None
-    damaged = [name for name, entry in files.items() if _entry(folder / name) != entry]
+    commit = _commit(folder / COMMIT)
+    return _load(folder, commit) if commit.files else None
+
+
+def latest_snapshot(folder: Path, most_epochs: int) -> tuple[Snapshot | None, tuple[str, ...]]:
+    """The newest whole snapshot of at most so many epochs, and a sentence for each damaged one that was passed over."""
+    problems: list[str] = []
+    for name in (COMMIT, PREVIOUS):
+        try:
+            commit = _commit(folder / name)
+            if commit.files and commit.epoch <= most_epochs:
+                return _load(folder, commit), tuple(problems)
+        except StorageError as error:
+            problems += error.problems
+    return None, tuple(problems)
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """What a commit file says: the epoch, and sizes and hashes of the files in force by name (none: nothing is)."""
+
+    epoch: int
+    files: Mapping[str, Mapping[str, object]]
+
+    def text(self) -> bytes:
+        return json.dumps({"epoch": self.epoch, "files": self.files}, indent=1).encode()
+
+
+def _commit(path: Path, tolerant: bool = False) -> _Commit:
+    """The commit in `path`; one that cannot be read counts as none where that is tolerated."""
+    if not path.exists():
+        return _Commit(0, {})
+    try:
+        said = json.loads(path.read_bytes())
+        return _Commit(int(said["epoch"]), dict(said["files"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if tolerant:
+            return _Commit(0, {})
+        raise StorageError(f"{path}: cannot be read ({error}); remove the folder to retrain") from error
+
+
+def _load(folder: Path, commit: _Commit) -> Snapshot:
+    damaged = [name for name, entry in commit.files.items() if _entry(folder / name) != entry]
     if damaged:
         raise StorageError(
             f"{folder}: damaged since it was committed: {', '.join(damaged)}; remove the folder to retrain"
         )
-    state = json.loads(next((folder / name).read_text() for name in files if name.startswith("state-")))
+    state = json.loads(next((folder / name).read_text() for name in commit.files if name.startswith("state-")))
     names = _names(state["epoch"], state["best_epoch"])
     figures = state.pop("best_figures")
     return Snapshot(
@@ -100,16 +143,6 @@ class _Names:
 
 def _names(epoch: int, best_epoch: int) -> _Names:
     return _Names(f"last-{epoch:04d}.safetensors", f"best-{best_epoch:04d}.safetensors", f"state-{epoch:04d}.json")
-
-
-def _committed(folder: Path) -> dict[str, dict[str, object]]:
-    commit = folder / COMMIT
-    if not commit.exists():
-        return {}
-    try:
-        return dict(json.loads(commit.read_bytes())["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{commit}: cannot be read ({error}); remove the folder to retrain") from error
 
 
 def _write(path: Path, content: bytes) -> dict[str, object]:

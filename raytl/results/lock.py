@@ -1,0 +1,78 @@
+"""One writer per study folder: the lock that a search holds while it runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from raytl.errors import StorageError
+from raytl.results.folder import StudyFolder
+
+LOCK = ".lock"
+
+
+def check_free(folder: StudyFolder) -> None:
+    """Refuses a folder that another process writes to, before anything is imported or made.
+
+    Raises:
+        StorageError: another process holds it, which is named.
+    """
+    path = folder.root / LOCK
+    if path.is_file():
+        with _opened(path) as file:
+            _take(file, folder)
+
+
+@contextmanager
+def locked(folder: StudyFolder) -> Iterator[None]:
+    """Holds a folder that `create` made for this process; the kernel lets go of it however the process dies.
+
+    Raises:
+        StorageError: another process holds it, which is named; or the folder cannot be written.
+    """
+    with _opened(folder.root / LOCK) as file:
+        _take(file, folder)
+        file.truncate(0)
+        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": _now()}))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be opened ({error.strerror or error}); mend the folder") from error
+
+
+def _take(file: TextIO, folder: StudyFolder) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise StorageError(
+            f"{folder.root}: {_owner(file.read())} writes to this study; wait for it, stop it, or give another folder "
+            "with --out"
+        ) from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _owner(text: str) -> str:
+    try:
+        said = json.loads(text)
+        return f"process {said['pid']} on {said['host']} (since {said['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
