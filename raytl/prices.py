@@ -9,7 +9,6 @@ from raytl.family import at_size, with_views
 from raytl.recipe import Recipe
 
 PRICES = (0.75, 0.5, 0.25)  # chosen: shares of the forward pass that stay frozen, the cheapest trials first
-GENTLER = 0.4  # measured: share of the rate of training from a new head, see results/LOG.md
 
 
 def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
@@ -22,13 +21,12 @@ def rung_depths(frozen_fractions: Sequence[float]) -> tuple[int, ...]:
     return tuple(depth for depth in dict.fromkeys(nearest) if depth)
 
 
-def deepened(default: Recipe, head: Recipe, depth: int, epochs: int) -> Recipe:
+def deepened(default: Recipe, head: Recipe, depth: int, epochs: int, lr: float) -> Recipe:
     """Fine-tuning behind the first `depth` stages that goes on from the head that has shown best.
 
-    The head is trained first, as it was alone, so that few `epochs` of the rest suffice. Frozen stages see stored
-    views, so that what they make of them is computed once.
+    The head is trained first, as it was alone. Frozen stages see stored views, so that what they make of them is
+    computed once.
     """
-    lr = default.lr * GENTLER
     rate = head.lr * head.head_lr_scale / lr
     return with_views(
         replace(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from raytl.data.store import build_store, open_data
 from raytl.data.views import eval_batch
 from raytl.metric import METRICS
 from raytl.on_ray.driver import Outcome, run_study
+from raytl.on_ray.plan import cache_folder
 from raytl.on_ray.probe import HEADS
 from raytl.results.folder import StudyFolder
 from raytl.results.progress import Progress
@@ -38,13 +40,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BACKBONES = ("tiny_resnet", "tiny_mobilenet")
 
 
+CACHE_BYTES = 400_000  # less than the two backbones' heads and depths would like to keep
+
+
 @dataclass(frozen=True)
 class Done:
-    """A study that has run, and what it printed."""
+    """A study that has run, what it printed, and the most bytes that lay in the cache of activations meanwhile."""
 
     study: Study
     outcome: Outcome
     said: list[str]
+    most_bytes: int = 0
 
     @property
     def folder(self) -> StudyFolder:
@@ -76,8 +82,46 @@ def done(one_ray: None, pictures: Path, tmp_path_factory: pytest.TempPathFactory
         epochs=3,
         confirm_seeds=2,
         settings={"precision": "fp32"},  # whatever is faster here: figures are compared with those of other code
+        cache_gb=CACHE_BYTES / 1e9,
     )
-    return run(study, tmp_path_factory.mktemp("studies") / "small")
+    with Measured(cache_folder() / "prefixes") as measured:
+        finished = run(study, tmp_path_factory.mktemp("studies") / "small")
+    return replace(finished, most_bytes=measured.most_bytes)
+
+
+class Measured(Thread):
+    """Looks at a folder every few milliseconds and keeps the most bytes that its files had together."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self._folder, self._over = folder, Event()
+        self.most_bytes = 0
+
+    def __enter__(self) -> Measured:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(0.005):
+            self.most_bytes = max(self.most_bytes, sum(map(bytes_of, self._folder.rglob("*"))))
+
+
+def bytes_of(path: Path) -> int:
+    """Of a file that may be gone by now; 0 for a folder."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def test_the_disk_that_a_study_uses_for_activations_stays_under_its_limit(done: Done) -> None:
+    assert 0 < done.most_bytes <= CACHE_BYTES
+    reasons = [row["reason"] for row in load_tables(done.folder).trials.to_pylist() if row["reason"]]
+    assert any("do not fit into the cache's 400,000" in reason for reason in reasons), "the limit was never felt"
 
 
 def test_the_folder_holds_all_that_the_contract_names(done: Done) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from raytl.family import VIEWS
-from raytl.on_ray.ladder import DEEPENED, DEEPER_EPOCHS, TOLD, climb
+from raytl.on_ray.ladder import DEEPENED, FEW_EPOCHS, GENTLER, STRONG, TOLD, climb
 from raytl.on_ray.plan import BackbonePlan
 from raytl.on_ray.probe import PROBE_STAGE
 from raytl.on_ray.shares import fair_trials
-from raytl.prices import GENTLER
 from raytl.results.recorder import Ending, Recorder
 from raytl.space import Choices
 from raytl.study import Study
@@ -35,12 +34,12 @@ def study(trials: int = 8, epochs: int | None = None, **settings: Any) -> Study:
     return Study(name="s", data="d", backbones=(CNN,), trials=trials, epochs=epochs, settings=settings)
 
 
-def probed(part: BackbonePlan, root: Path, count: int = 12, **values: Any) -> Recorder:
+def probed(part: BackbonePlan, root: Path, count: int = 12, best: float = 0.9, **values: Any) -> Recorder:
     recorder = make_recorder(root / "study")
     for index in range(count):
         recipe = replace(part.probe, lr=0.001 * (1 + index), **values)
         recorder.start(trial_row(trial_id=f"h{index}", backbone=CNN, stage=PROBE_STAGE, recipe=recipe))
-        recorder.epoch(epoch_row(trial_id=f"h{index}", val_accuracy=0.5 + 0.01 * index))
+        recorder.epoch(epoch_row(trial_id=f"h{index}", val_accuracy=best - 0.01 * (count - 1 - index)))
         recorder.end(f"h{index}", Ending("completed"))
     return recorder
 
@@ -58,7 +57,7 @@ def test_the_cheapest_depth_comes_first_and_the_default_is_always_tried(part: Ba
     for _, recipe in rungs.starts[:-1]:
         assert (recipe.ema_decay, recipe.label_smoothing, recipe.views) == (0.9, 0.1, VIEWS)
         assert recipe.lr == GENTLER * part.default.lr
-        assert (recipe.head_epochs, recipe.epochs) == (part.probe.epochs, DEEPER_EPOCHS)
+        assert (recipe.head_epochs, recipe.epochs) == (part.probe.epochs, FEW_EPOCHS)
         assert recipe.lr * recipe.head_lr_scale == pytest.approx(0.012 * part.probe.head_lr_scale)
 
 
@@ -93,6 +92,7 @@ def test_depths_that_a_person_ruled_out_are_left_out(part: BackbonePlan, tmp_pat
 
 
 def test_epochs_that_a_person_gave_are_kept(part: BackbonePlan, tmp_path: Path) -> None:
+    part = replace(part, default=replace(part.default, epochs=7))  # as a plan has it for such a study
     rungs = climb(part, probed(part, tmp_path), study(epochs=7))
     assert {recipe.epochs for role, recipe in rungs.starts if role == DEEPENED} == {7}
     assert rungs.base is not None and rungs.base.epochs == 7
@@ -101,7 +101,13 @@ def test_epochs_that_a_person_gave_are_kept(part: BackbonePlan, tmp_path: Path) 
 def test_the_searcher_goes_on_from_the_best_head_too(part: BackbonePlan, tmp_path: Path) -> None:
     base = climb(part, probed(part, tmp_path), study()).base
     assert base is not None
-    assert (base.freeze_depth, base.head_epochs, base.epochs) == (0, part.probe.epochs, DEEPER_EPOCHS)
+    assert (base.freeze_depth, base.head_epochs, base.epochs) == (0, part.probe.epochs, FEW_EPOCHS)
+
+
+def test_behind_a_weak_head_there_is_more_to_learn(part: BackbonePlan, tmp_path: Path) -> None:
+    rungs = climb(part, probed(part, tmp_path, best=STRONG - 0.01), study())
+    assert {(recipe.epochs, recipe.lr) for _, recipe in rungs.starts} == {(part.default.epochs, part.default.lr)}
+    assert {recipe.head_epochs for role, recipe in rungs.starts if role == DEEPENED} == {part.probe.epochs}
 
 
 def test_a_head_behind_attention_has_no_start(part: BackbonePlan, tmp_path: Path) -> None:

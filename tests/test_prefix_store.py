@@ -336,3 +336,23 @@ def test_keys_of_two_passes_and_no_pictures(store: PrefixStore, clock: Clock) ->
     with pytest.raises(ValueError, match="several passes"):
         store.build([KEY, replace(KEY, view=2)], COUNT, Source(clock), BATCH, 10)
     assert store.build([KEY], 0, Source(clock), BATCH, 10).reason == "there are no pictures"
+
+
+def own_memory_bytes() -> int:
+    """What this process holds that is no file."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory a process holds")
+def test_reading_activations_takes_no_memory_of_its_own(tmp_path: Path, clock: Clock) -> None:
+    """They are pages of their file, which the kernel may drop: what bounds the disk bounds the memory, too."""
+    store = PrefixStore(tmp_path / "store", 1_000_000_000, clock)
+    wide = Source(clock, widths=(1_000_000,))  # ten pictures have 40 MB
+    entry = only(built(store, KEY, wide).entries)
+    entry.batch(ALL[:1])
+    begin = own_memory_bytes()
+    total = sum(float(entry.batch(ALL[row : row + 1]).double().sum()) for row in ALL)
+    grown = own_memory_bytes() - begin
+    assert total == pytest.approx(float(wide.values[0].double().sum()), rel=1e-6)
+    assert grown < entry.bytes / 2, "one picture at a time, its copy in double precision included"

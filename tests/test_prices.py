@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytl.family import HEAD_EMA, VIEWS, default_recipe, head_recipe, probe_recipe
-from raytl.prices import GENTLER, PRICES, deepened, rung_depths
+from raytl.prices import PRICES, deepened, rung_depths
 
 
 def test_a_head_is_carried_on_with_its_size_its_rate_and_its_averages() -> None:
     default = default_recipe("resnet50")
     head = head_recipe(probe_recipe(default, 5), default)
-    deep = deepened(default, head, 3, 4)
-    assert (deep.freeze_depth, deep.views, deep.ema_decay, deep.lr) == (3, VIEWS, HEAD_EMA, GENTLER * default.lr)
+    deep = deepened(default, head, 3, 4, 1e-4)
+    assert (deep.freeze_depth, deep.views, deep.ema_decay, deep.lr) == (3, VIEWS, HEAD_EMA, 1e-4)
     assert (deep.head_epochs, deep.epochs, deep.warmup_epochs) == (head.epochs, 4, default.warmup_epochs)
-    assert deepened(default, head, 3, 1).warmup_epochs <= 1
+    assert deepened(default, head, 3, 1, 1e-4).warmup_epochs <= 1
     assert deep.lr * deep.head_lr_scale <= head.lr * head.head_lr_scale
-    assert deepened(default, head, 0, 4).views == 0
+    assert deepened(default, head, 0, 4, 1e-4).views == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=12).map(sorted))
