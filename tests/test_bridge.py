@@ -15,10 +15,11 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import TrialScheduler
 
 from raytl.data.album import Album
+from raytl.errors import StorageError
 from raytl.identity import recipe_hash
-from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.bridge import PREFERRED, Bridge, StudyScheduler, TuneEvents
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import Job, Report
+from raytl.on_ray.job import UNWRITABLE, Job, Report
 from raytl.on_ray.proposals import STAGE, configuration
 from raytl.on_ray.results import REPORT, as_result
 from raytl.on_ray.schedulers import make_scheduler
@@ -310,3 +311,40 @@ def test_reports_without_an_epoch_reach_the_record_by_the_callback_alone(
     for report in (with_row, without):
         driver.events.on_trial_result(0, [], trial, {REPORT: report})
     assert taken == [without]
+
+
+def test_f2_a_trial_whose_worker_died_goes_on_from_its_last_recorded_epoch(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    deliver(driver.scheduler, trial, [make_report(job, 1), make_report(job, 2)])
+    driver.events.on_trial_recover(0, [], trial)
+    again = replace(job, recorded_epochs=2, attempt=2)
+    assert trial.config["job"] == again and trial.config["jobs"] == (again,)
+    driver.events.on_trial_start(0, [], trial)
+    assert driver.recorder.trials["t"].status == "running"
+    row = driver.finish(trial, replace(make_report(again, 3), ended="completed"))
+    assert (row.status, row.epochs_run, row.attempts) == ("completed", 3, 2)
+
+
+def test_f9_a_worker_that_cannot_write_ends_the_study_and_its_trial_goes_on_later(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    trial = driver.begin(job)
+    report = replace(make_report(job, 1), row=None, ended=UNWRITABLE, reason="disk full: 5 bytes needed, 0 free")
+    with pytest.raises(StorageError, match="disk full: 5 bytes needed"):
+        driver.events.on_trial_result(0, [], trial, {REPORT: report})
+    assert driver.recorder.trials["t"].status == "running"
+
+
+@pytest.mark.parametrize("cut", [20, 40, 60])
+def test_f11_a_trial_that_was_told_to_stop_before_the_kill_ends_at_once(album: Album, tmp_path: Path, cut: int) -> None:
+    order, scores = made_up(0)
+    played = play(Driver(album, tmp_path), order[:cut], scores)
+    told = {name: epoch for name, epoch, answer in played if answer == STOP and epoch < EPOCHS}
+    again = Driver(album, tmp_path)
+    again.scheduler.replay(again.recorder)
+    assert told and {name for name, row in again.recorder.trials.items() if row.status == "stopped"} == set(told)
+    for name, epoch in told.items():
+        row = again.recorder.trials[name]
+        assert row.epochs_run == epoch and row.reason == f"{PREFERRED} after epoch {epoch}"

@@ -18,6 +18,7 @@ from raytl.train.guards import NoGradientError
 from raytl.train.learner import trained_state
 from raytl.train.loop import Run
 from raytl.train.metrics import Counts
+from raytl.train.world import World
 from tests.tiny import learner, start, tiny_data, tiny_recipe, view_of, weights_of
 
 STILL = {"lr": 1e-9, "weight_decay": 0.0, "augment": "none", "schedule": "constant"}
@@ -153,3 +154,16 @@ def test_the_trained_state_is_what_a_run_may_change(data: FitData) -> None:
     assert changed <= kept
     assert kept - changed == set()
     assert set(trained_state(run.model, replace(recipe, unfreeze_epoch=2))) == set(before)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 50])
+@pytest.mark.parametrize("clip_norm", [None, 0.01])
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(parts: int, clip_norm: float | None, data: FitData) -> None:
+    values: dict[str, Any] = {"class_weights": "balanced", "label_smoothing": 0.1, "clip_norm": clip_norm}
+    recipe = tiny_recipe(backbone="tiny_vit", augment="none", lr=0.01, **values)  # batch-norm would see parts alone
+    runs = [start(recipe, data, world=World(micro_batches=each)) for each in (1, parts)]
+    whole, divided = (steps(run, [3, 1, 4, 15, 9], [2, 6, 5], [8]) for run in runs)
+    torch.testing.assert_close(divided.loss_total, whole.loss_total, rtol=1e-5, atol=1e-5)
+    assert torch.equal(divided.confusion, whole.confusion)
+    for one, other in zip(*(run.model.state_dict().values() for run in runs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

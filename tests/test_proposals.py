@@ -180,7 +180,8 @@ def test_a_running_trial_comes_first_under_its_own_name(album: Album, tmp_path: 
         jobs[3].trial_id: 0,
         jobs[4].trial_id: 2,
     }
-    assert [replace(job, recorded_epochs=0) for job in resumed if job.trial_id == jobs[4].trial_id] == [jobs[4]]
+    again_begun = [replace(job, recorded_epochs=0) for job in resumed if job.trial_id == jobs[4].trial_id]
+    assert again_begun == [replace(jobs[4], attempt=2)]
     later = again.run()
     known = {job.trial_id for job in jobs}
     assert known.isdisjoint(job.trial_id for job in later)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from raytl.data.album import Album
-from raytl.on_ray.job import Job, Workplace
+from raytl.errors import ConfigError, RaytlError, StorageError
+from raytl.on_ray import trial as trial_module
+from raytl.on_ray.job import UNWRITABLE, Job, Workplace
 from raytl.on_ray.proposals import configuration
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.trial import WarmTrial
+from raytl.train.checkpoint import COMMIT
 from tests.plans import BASE, make_album, make_workplace
 from tests.tiny import figures
 
@@ -46,7 +50,8 @@ def steps(trial: WarmTrial) -> list[dict[str, Any]]:
 
 
 def tensors(workplace: Workplace, name: str) -> dict[str, torch.Tensor]:
-    files = sorted((workplace.checkpoints / name).glob("*.safetensors"))
+    folder = workplace.checkpoints / name
+    files = [folder / each for each in json.loads((folder / COMMIT).read_text())["files"] if each.endswith("tensors")]
     assert len(files) == 2
     return {f"{file.name} {key}": value for file in files for key, value in load_file(file).items()}
 
@@ -87,3 +92,33 @@ def test_tune_is_given_no_checkpoint_of_its_own(album: Album, tmp_path: Path) ->
     trial.save_checkpoint(str(tmp_path / "tune"))
     trial.load_checkpoint(None)
     assert not (tmp_path / "tune").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (ConfigError("lr=-1: must be positive"), "failed"),
+        (StorageError("disk: full, 5 bytes needed"), UNWRITABLE),
+    ],
+)
+def test_what_a_person_must_mend_is_reported_and_not_raised(
+    error: RaytlError, ended: str, album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> Any:
+        raise error
+        yield
+
+    monkeypatch.setattr(trial_module, "work", failing)
+    (result,) = steps(begin(job("t"), make_workplace((album,), tmp_path)))
+    report = result[REPORT]
+    assert (report.row, report.ended, report.reason) == (None, ended, str(error))
+
+
+def test_any_other_error_retires_the_worker(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> Any:
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(trial_module, "work", failing)
+    with pytest.raises(ZeroDivisionError):
+        begin(job("t"), make_workplace((album,), tmp_path)).step()

@@ -183,3 +183,53 @@ def test_the_device_is_what_ray_gave(workplace: Workplace) -> None:
 @pytest.mark.parametrize("stop", [True, False])
 def test_the_first_worker_decides_on_a_stop(stop: bool) -> None:
     assert stop_together(stop, World()) is stop
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, most_parts: int) -> list[int]:
+    """Memory that holds no batch of the second epoch unless it is shown in more than so many parts."""
+    parts: list[int] = []
+    epoch = Run._epoch
+
+    def counting(run: Run, number: int) -> EpochRow:
+        parts.append(run.world.micro_batches)
+        if number == 2 and run.world.micro_batches <= most_parts:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return epoch(run, number)
+
+    monkeypatch.setattr(Run, "_epoch", counting)
+    return parts
+
+
+def test_f14_a_job_that_runs_out_of_memory_goes_on_with_smaller_parts(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = short_of_memory(monkeypatch, most_parts=1)
+    reports = do(JOB, workplace)
+    assert parts == [1, 1, 2, 2]
+    assert [(report.row.epoch, report.ended) for report in reports if report.row] == [
+        (1, None),
+        (2, None),
+        (3, "completed"),
+    ]
+    assert "memory ran out in epoch 2 (CUDA out of memory." in reports[-1].facts.notes[0]
+
+
+def test_f14_memory_that_runs_out_again_fails_the_job(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = short_of_memory(monkeypatch, most_parts=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        do(JOB, workplace)
+    assert parts == [1, 1, 2]
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_said(workplace: Workplace) -> None:
+    begun = work(JOB, workplace, World())
+    next(begun)
+    folder = workplace.checkpoints / "t"
+    for path in folder.glob("last-*"):
+        path.write_bytes(b"")
+    reports = do(replace(JOB, recorded_epochs=1, attempt=2), workplace)
+    assert [report.row.epoch for report in reports if report.row] == [1, 2, 3]
+    assert {report.row.attempt for report in reports if report.row} == {2}
+    damaged, aside, *_ = reports[-1].facts.notes
+    assert "last-0001" in damaged and "set aside as t.damaged" in aside
+    assert (workplace.checkpoints / "t.damaged").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
@@ -11,16 +12,19 @@ import ray
 from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 
+from raytl.errors import StorageError
 from raytl.identity import recipe_hash
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import Job, Report
+from raytl.on_ray.job import UNWRITABLE, Job, Report
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import STAGE, job_of
+from raytl.on_ray.proposals import STAGE, configuration, job_of
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
+
+PREFERRED = "the scheduler preferred other trials"
 
 
 class Bridge:
@@ -37,6 +41,7 @@ class Bridge:
         self._plan, self._recorder, self._workers, self._on_end = plan, recorder, workers, on_end
         self.deadline = deadline
         self._last: dict[str, Report] = {}
+        self._attempts: dict[str, int] = {}
         self._open: set[str] = set()
 
     def start(self, job: Job, tune_trial_id: str) -> None:
@@ -44,8 +49,20 @@ class Bridge:
         self._open.add(job.trial_id)
         self._recorder.start(trial_row(self._plan, job, tune_trial_id, self._workers))
 
+    def again(self, job: Job) -> Job:
+        """The job as it goes on after its worker died: from its last recorded epoch."""
+        self._attempts[job.trial_id] = job.attempt + 1
+        recorded = len(self._recorder.epochs.get(job.trial_id, ()))
+        return replace(job, recorded_epochs=recorded, attempt=job.attempt + 1)
+
     def take(self, report: Report) -> None:
-        """Records what one report brought."""
+        """Records what one report brought.
+
+        Raises:
+            StorageError: where the worker could not write. The study ends, and its trial stays one that goes on.
+        """
+        if report.ended == UNWRITABLE:
+            raise StorageError(report.reason or "a worker could not write")
         self._last[report.job.trial_id] = report
         if report.row is not None:
             self._recorder.epoch(report.row)
@@ -56,7 +73,8 @@ class Bridge:
             return
         self._open.remove(job.trial_id)
         report = self._last.get(job.trial_id)
-        trial = self._recorder.end(job.trial_id, self._ending(report, error))
+        attempts = self._attempts.get(job.trial_id, job.attempt)
+        trial = self._recorder.end(job.trial_id, replace(self._ending(report, error), attempts=attempts))
         self._on_end(trial, report)
 
     def _ending(self, report: Report | None, error: str | None) -> Ending:
@@ -67,11 +85,12 @@ class Bridge:
             status, reason = "failed", sentence(error)
         elif status is None:
             when = f"after epoch {report.row.epoch}" if report.row else ""
-            why = "the time was used up" if self.deadline.passed else "the scheduler preferred other trials"
+            why = "the time was used up" if self.deadline.passed else PREFERRED
             status, reason = "stopped", f"{why} {when}".strip()
         elif status == "completed" and report.facts.notes:
             reason = "; ".join(report.facts.notes)
-        return Ending(status, reason, report.facts.node, report.facts.precision, report.facts.peak_memory_bytes)
+        precision = report.facts.precision or None
+        return Ending(status, reason, report.facts.node, precision, report.facts.peak_memory_bytes)
 
 
 def trial_row(plan: Plan, job: Job, tune_trial_id: str, workers: int) -> TrialRow:
@@ -118,8 +137,12 @@ class TuneEvents(Live, Callback):
         """A trial is over, by itself or by the scheduler."""
         self._bridge.end(job_of(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's worker raised or died, and Tune begins it again: from its last recorded epoch."""
+        trial.config = {**trial.config, **configuration(self._bridge.again(job_of(trial)))}
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's worker raised or died, perhaps before it had begun."""
+        """A trial's worker raised or died once too often, perhaps before it had begun."""
         self._begin(trial)
         self._bridge.end(job_of(trial), trial.get_error() or "the worker died")
 
@@ -153,12 +176,20 @@ class StudyScheduler(Live, BackboneSchedulers):
         self._bridge, self._decisions = bridge, decisions
 
     def replay(self, recorder: Recorder) -> None:
-        """Takes up the search epochs that an earlier run recorded, in the order in which it did."""
+        """Takes up the search epochs that an earlier run recorded, in the order in which it did.
+
+        A trial that was told to stop, but of which that was not recorded any more, ends now.
+        """
         for row in recorder.earlier_epochs:
             trial = recorder.trials[row.trial_id]
-            if trial.stage == STAGE:
-                value = getattr(row, recorder.metric.name)
-                self.decide(trial.backbone, trial.trial_id, row.epoch, value if recorder.metric.maximize else -value)
+            if trial.stage != STAGE:
+                continue
+            value = getattr(row, recorder.metric.name)
+            score = value if recorder.metric.maximize else -value
+            answer = self.decide(trial.backbone, trial.trial_id, row.epoch, score)
+            is_last = row.epoch == recorder.epochs[row.trial_id][-1].epoch < trial.recipe.epochs
+            if answer == TrialScheduler.STOP and is_last and trial.status == "running":
+                recorder.end(trial.trial_id, Ending("stopped", f"{PREFERRED} after epoch {row.epoch}"))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""

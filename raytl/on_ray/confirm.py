@@ -89,6 +89,7 @@ class FinalEvents(Live, Callback):
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._begun: set[str] = set()
+        self._ended: set[str] = set()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """A report of the job that the worker or group is at."""
@@ -96,7 +97,13 @@ class FinalEvents(Live, Callback):
         self._begin(report.job, trial)
         self._bridge.take(report)
         if report.ended:
+            self._ended.add(report.job.trial_id)
             self._bridge.end(report.job)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The worker or group died and begins again with what it had not finished."""
+        left = tuple(self._bridge.again(job) for job in trial.config["jobs"] if job.trial_id not in self._ended)
+        trial.config = {**trial.config, "job": left[0], "jobs": left} if left else trial.config
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """The worker or group died: what it had not finished has failed."""

@@ -12,12 +12,15 @@ from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
 from raytl.train.cache import PrefixCache
 
+UNWRITABLE = "unwritable"  # how a job ends whose checkpoint cannot be written: its trial goes on when the study does
+
 
 @dataclass(frozen=True)
 class Job:
     """One recipe to be trained. `role` says who asked for it: searcher, default, probe or best.
 
-    `recorded_epochs` of it are in the ledger already, from an earlier run of the study.
+    `recorded_epochs` of it are in the ledger already, from an earlier run of the study or an attempt that died;
+    attempts count from 1.
     """
 
     trial_id: str
@@ -26,6 +29,7 @@ class Job:
     recipe: Recipe
     split: int = 0
     recorded_epochs: int = 0
+    attempt: int = 1
 
     @property
     def reads_test_set(self) -> bool:
@@ -65,8 +69,8 @@ class RunFacts:
 class Report:
     """One epoch of a job, or how it ended without one.
 
-    `ended` is None while the job goes on, else completed or diverged. `test` comes with the last report of a final
-    model; `row` is None where the loss stopped being a number within the epoch, or where nothing was left to train.
+    `ended` is None while the job goes on, else completed, diverged, failed or `UNWRITABLE`. `test` comes with the last
+    report of a final model; `row` is None where an epoch was not finished, or where nothing was left to train.
     """
 
     job: Job

@@ -21,7 +21,7 @@ from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
 from raytl.on_ray.shares import Shares
 from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import EpochRow, TrialRow
 from raytl.space import Values
 
 STAGE = "search"
@@ -42,7 +42,7 @@ class BackboneProposals:
 
     `known` are the backbone's search trials of an earlier run of the same study, in the order they were begun: those
     that ended count as suggested and measured; one that did not end comes first, under its own name, and goes on from
-    its checkpoint. `epochs` says how many of each trial's epochs are recorded.
+    its checkpoint. `epochs` are the recorded epochs of each trial.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BackboneProposals:
         plan: Plan,
         metric: Metric,
         known: Sequence[TrialRow],
-        epochs: Mapping[str, int],
+        epochs: Mapping[str, Sequence[EpochRow]],
         ladder: Rungs | None = None,
     ) -> None:
         study = plan.study
@@ -62,11 +62,7 @@ class BackboneProposals:
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
         self._base = rungs.base or part.default
         self._first = deque(rungs.starts)
-        self._again = deque(
-            Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=epochs[row.trial_id])
-            for row in known
-            if not _ended(row)
-        )
+        self._again = deque(_again(row, epochs[row.trial_id]) for row in known if not _ended(row))
         self._left = study.trials - len(known)
         self._seen = {row.trial_id for row in known}
         self._suggested = sum(row.origin == SEARCHER for row in known)
@@ -116,6 +112,12 @@ class BackboneProposals:
         return self._part.space.point(recipe.values())  # type: ignore[arg-type]
 
 
+def _again(row: TrialRow, epochs: Sequence[EpochRow]) -> Job:
+    """The job of a trial that did not end, after its recorded epochs."""
+    attempt = 1 + max((each.attempt for each in epochs), default=1)
+    return Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=len(epochs), attempt=attempt)
+
+
 def _ended(row: TrialRow) -> bool:
     return row.status != "running"
 
@@ -130,14 +132,13 @@ class Proposals(Live, TuneSearcher):
         self._deadline, self._shares = deadline, Shares(plan, recorder)
         rungs = ladder or {}
         earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
-        epochs = {name: len(rows) for name, rows in recorder.epochs.items()}
         self._children = {
             part.backbone: BackboneProposals(
                 part,
                 plan,
                 recorder.metric,
                 [row for row in earlier if row.backbone == part.backbone],
-                epochs,
+                recorder.epochs,
                 rungs.get(part.backbone),
             )
             for part in plan.backbones

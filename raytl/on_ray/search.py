@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import RunConfig, TuneConfig, Tuner
+from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner
 
+from raytl.errors import RaytlError
 from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import Decisions, Group, group_resources, train_group
@@ -26,6 +27,7 @@ from raytl.results.schemas import TrialRow
 from raytl.study import LADDER
 
 RUNG_SHARE = 9  # measured on recorded curves: a first comparison after a ninth of the epochs loses least for its work
+RETRIES = 2  # chosen: how often a trial whose worker died is begun again, from its last recorded epoch
 RAY_FOLDER = ".ray"  # Tune's own files while it runs; nothing is ever read from them
 
 
@@ -33,11 +35,6 @@ def search(
     plan: Plan, recorder: Recorder, folder: StudyFolder, workplace: Workplace, slots: Slots, deadline: Deadline
 ) -> None:
     """Runs the study's search trials and records them; returns when trials, space or time are used up."""
-    parts = plan.backbones if plan.study.policy == LADDER else ()
-    proposals = Proposals(
-        plan, recorder, deadline, {part.backbone: climb(part, recorder, plan.study) for part in parts}
-    )
-    keeper = Keeper(folder.checkpoints, recorder)
 
     def on_end(trial: TrialRow, report: Report | None) -> None:
         proposals.tell(trial)
@@ -47,6 +44,9 @@ def search(
     decisions = Decisions.remote() if slots.workers > 1 else None  # type: ignore[attr-defined]
     scheduler = make_study_scheduler(plan, bridge, decisions)
     scheduler.replay(recorder)
+    parts = plan.backbones if plan.study.policy == LADDER else ()
+    rungs = {part.backbone: climb(part, recorder, plan.study) for part in parts}
+    proposals, keeper = Proposals(plan, recorder, deadline, rungs), Keeper(folder.checkpoints, recorder)
     run_tune(
         trainable(workplace, slots, folder, decisions),
         RunConfig(
@@ -111,12 +111,25 @@ def ray_folder(folder: StudyFolder) -> Path:
 def run_tune(trainable: Any, run_config: RunConfig, tune_config: TuneConfig) -> None:
     """One Tune experiment; errors of single trials are recorded by its callbacks and do not end it.
 
+    A trial whose worker died begins again, some times. Of an error of ours in a callback Tune makes a text; it is
+    raised as it was.
+
     Tune's own files are removed afterwards: nothing is ever read from them.
     """
+    run_config.failure_config = FailureConfig(max_failures=RETRIES)
     try:
         Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    except TuneError as error:
+        raise _ours_in(error) or error from None
     finally:
         shutil.rmtree(str(run_config.storage_path), ignore_errors=True)
+
+
+def _ours_in(error: BaseException | None) -> RaytlError | None:
+    """The error of ours while handling which Tune raised its own."""
+    while error is not None and not isinstance(error, RaytlError):
+        error = error.__context__
+    return error
 
 
 def make_study_scheduler(plan: Plan, bridge: Bridge, decisions: Any) -> StudyScheduler:

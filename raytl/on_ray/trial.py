@@ -6,12 +6,14 @@ random numbers are made anew for each trial, so that a trial does not depend on 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 from ray import tune
 
-from raytl.on_ray.job import Job, Report, Workplace
+from raytl.errors import RaytlError, StorageError
+from raytl.on_ray.job import UNWRITABLE, Job, Report, RunFacts, Workplace
 from raytl.on_ray.results import as_result
 from raytl.on_ray.work import device_of, work
 from raytl.train.world import World
@@ -31,8 +33,16 @@ class WarmTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch, as Tune's result."""
-        report = next(self._reports)
+        """One epoch, as Tune's result.
+
+        What a person must mend fails the trial at once, since another worker would fail, too.
+        """
+        try:
+            report = next(self._reports)
+        except RaytlError as error:
+            facts = RunFacts(socket.gethostname(), "", None, (), {})
+            ended = UNWRITABLE if isinstance(error, StorageError) else "failed"
+            report = Report(self._job, None, facts, ended=ended, reason="; ".join(error.problems))
         return {**as_result(report, self._workplace.metric), "done": report.ended is not None}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -42,4 +52,5 @@ class WarmTrial(tune.Trainable):
         """Nothing, see `save_checkpoint`."""
 
     def _begin(self, job: Job) -> None:
+        self._job = job
         self._reports: Iterator[Report] = work(job, self._workplace, World(device=device_of(self._workplace)))

@@ -24,22 +24,51 @@ from raytl.train.final import read_test_set
 from raytl.train.folds import cross_validate
 from raytl.train.guards import Diverged
 from raytl.train.loop import Run
-from raytl.train.memory import peak_bytes, reset_peak
+from raytl.train.memory import peak_bytes, release, reset_peak
 from raytl.train.probing import HeadEvent, fill_views, fit_heads
 from raytl.train.world import World
 
 SMALL = 1000  # chosen: validation pictures, below which half a point is less than five of them
+HALVED = "from then on batches were shown in two parts"
 DAMAGED = ".damaged"  # what the folder of a checkpoint that cannot be used is renamed to
 CLOSER = 32  # chosen: a quarter of the heads of a backbone
 
 
-def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
-    """Trains a job from its checkpoint, if there is one, and yields a report per epoch, checkpoint written first."""
+def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = ()) -> Iterator[Report]:
+    """Trains a job from its checkpoint, if there is one, and yields a report per epoch, checkpoint written first.
+
+    Where the memory of one worker's device runs out, it goes on once with batches in two parts. `notes` are sentences
+    about what happened before.
+    """
     torch.set_num_threads(workplace.threads)
     reset_peak(world.device)
     folder = workplace.checkpoints / job.trial_id
     resume, damage = _resumable(job, folder, world)
-    run = Run(
+    notes, done, run = (*notes, *damage), job.recorded_epochs, None
+    try:
+        run = _run(job, workplace, world, resume)
+        if run.finished:  # a kill fell between the last epoch and the trial's end
+            yield _report(job, run, None, notes)
+        for row in run.epochs():
+            if world.is_main:
+                row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()), attempt=job.attempt)
+            done = max(done, row.epoch)
+            yield _report(job, run, row, notes)
+        return
+    except Diverged as error:
+        yield Report(job, None, _facts(job, run, notes, world), ended="diverged", reason=str(error))
+        return
+    except torch.OutOfMemoryError as error:
+        if world.size > 1 or world.micro_batches > 1:
+            raise
+        notes = (*notes, f"memory ran out in epoch {done + 1} ({str(error).splitlines()[0]}); {HALVED}")
+    run = None
+    release(world.device)
+    yield from work(replace(job, recorded_epochs=done), workplace, replace(world, micro_batches=2), notes)
+
+
+def _run(job: Job, workplace: Workplace, world: World, resume: Snapshot | None) -> Run:
+    return Run(
         job.recipe,
         open_pictures(workplace.cache, workplace.albums[job.split], job.recipe.eval_resize),
         world,
@@ -48,15 +77,6 @@ def work(job: Job, workplace: Workplace, world: World) -> Iterator[Report]:
         trial_id=job.trial_id,
         cache=workplace.prefixes,
     )
-    if run.finished:  # a kill fell between the last epoch and the trial's end
-        yield _report(job, run, None, damage)
-    try:
-        for row in run.epochs():
-            if world.is_main:
-                row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()))
-            yield _report(job, run, row, damage)
-    except Diverged as error:
-        yield Report(job, None, _facts(run, damage), ended="diverged", reason=str(error))
 
 
 def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: Sequence[int]) -> None:
@@ -152,20 +172,21 @@ def _resumable(job: Job, folder: Path, world: World) -> tuple[Snapshot | None, t
     return None, ()
 
 
-def _report(job: Job, run: Run, row: EpochRow | None, damage: tuple[str, ...]) -> Report:
+def _report(job: Job, run: Run, row: EpochRow | None, notes: tuple[str, ...]) -> Report:
+    facts = _facts(job, run, notes, run.world)
     if not run.finished:
-        return Report(job, row, _facts(run, damage))
+        return Report(job, row, facts)
     test = read_test_set(run) if job.reads_test_set else None
-    return Report(job, row, _facts(run, damage), ended="completed", test=test)
+    return Report(job, row, facts, ended="completed", test=test)
 
 
-def _facts(run: Run, damage: tuple[str, ...]) -> RunFacts:
+def _facts(job: Job, run: Run | None, notes: tuple[str, ...], world: World) -> RunFacts:
     return RunFacts(
         node=socket.gethostname(),
-        precision=run.precision.name,
-        peak_memory_bytes=peak_bytes(run.world.device),
-        notes=(*damage, *run.notes),
-        weights=vars(run.model.weights),
+        precision=resolve_precision(job.recipe.precision, world.device).name,
+        peak_memory_bytes=peak_bytes(world.device),
+        notes=(*notes, *(run.notes if run else ())),
+        weights=vars(run.model.weights) if run else {},
     )
 
 

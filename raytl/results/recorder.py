@@ -44,6 +44,7 @@ class Ending:
     peak_memory_bytes: int | None = None
     cross_validated: Figures | None = None
     cross_validated_count: int | None = None
+    attempts: int = 1
 
 
 class Recorder:
@@ -166,6 +167,7 @@ def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> T
         cv_accuracy=crossed.val_accuracy if crossed else None,
         cv_macro_f1=crossed.val_macro_f1 if crossed else None,
         cv_loss=crossed.val_loss if crossed else None,
+        attempts=ending.attempts,
         cv_count=ending.cross_validated_count if crossed else None,
         images_per_second=speeds[len(speeds) // 2] if speeds else None,
         peak_memory_bytes=ending.peak_memory_bytes,

@@ -40,6 +40,7 @@ class TrialRow:
     ended_at: datetime | None = None
     seconds: float | None = None
     epochs_run: int = 0
+    attempts: int = 1
     best_epoch: int | None = None
     val_accuracy: float | None = None
     val_macro_f1: float | None = None

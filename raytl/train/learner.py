@@ -143,22 +143,51 @@ class Learner:
         targets = soft_labels(labels, self.loss.class_count)
         pictures, targets = mix(pictures, targets, self.recipe.mixup, self.recipe.cutmix, mixing)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.autocast():
-            logits, auxiliary = self.module(pictures)
-        real = slice(0, len(share))
-        main = self.loss.sums(logits[real].float(), targets[real])
-        self._backward(epoch, step, main, [self.loss.sums(each[real].float(), targets[real]) for each in auxiliary])
+        parts = min(self.world.micro_batches, max(1, len(share) // LEAST))
+        whole = self._backward if parts == 1 else self._backward_in_parts
+        logits, main = whole(epoch, step, pictures, targets, len(share))
+        self._mend_gradients()
         self.optimizer.step()
         self.ema.update()
-        return Counts.of(logits[real].detach().float(), labels[real], self.loss.class_count, main.detach())
+        return Counts.of(logits, labels[: len(share)], self.loss.class_count, main)
 
-    def _backward(self, epoch: int, step: int, main: LossSums, auxiliary: list[LossSums]) -> None:
-        total, weight = self.world.sum(torch.stack([main.total.detach(), main.weight.to(main.total)])).tolist()
+    def _backward(self, epoch: int, step: int, x: Tensor, targets: Tensor, count: int) -> tuple[Tensor, LossSums]:
+        """Gradients of the mean loss over all workers; logits (count, K) and sums of this one's share."""
+        logits, main, objective = self._objective(x, targets, count)
+        total, weight = self.world.sum(torch.stack([main.total, main.weight.to(main.total)])).tolist()
         check_finite(total / weight, epoch, step)
-        objective = main.total
-        for each in auxiliary:
-            objective = objective + self.recipe.aux_loss_weight * each.total
         (objective * (self.world.size / weight)).backward()  # gradients are averaged over workers: undo it
+        return logits, main
+
+    def _backward_in_parts(
+        self, epoch: int, step: int, x: Tensor, targets: Tensor, count: int
+    ) -> tuple[Tensor, LossSums]:
+        """The same for one worker whose memory does not hold the batch: gradients of parts are added up."""
+        seen: list[tuple[Tensor, LossSums]] = []
+        for part in torch.arange(count).tensor_split(min(self.world.micro_batches, count // LEAST)):
+            logits, main, objective = self._objective(x[part], targets[part], len(part))
+            objective.backward()
+            seen.append((logits, main))
+        sums = LossSums(*(torch.stack(each).sum() for each in zip(*(main for _, main in seen), strict=True)))
+        check_finite(float(sums.mean), epoch, step)
+        for parameter in self._trained():
+            if parameter.grad is not None:
+                parameter.grad.div_(sums.weight)
+        return torch.cat([logits for logits, _ in seen]), sums
+
+    def _objective(self, x: Tensor, targets: Tensor, count: int) -> tuple[Tensor, LossSums, Tensor]:
+        """Logits and sums of the first `count` pictures, without their graphs, and what gradients are taken of."""
+        with self.precision.autocast():
+            logits, auxiliary = self.module(x)
+        main = self.loss.sums(logits[:count].float(), targets[:count])
+        others = [self.loss.sums(each[:count].float(), targets[:count]).total for each in auxiliary]
+        objective = main.total
+        for each in others:
+            objective = objective + self.recipe.aux_loss_weight * each
+        return logits[:count].detach().float(), main.detach(), objective
+
+    def _mend_gradients(self) -> None:
+        """Checks them once, and clips them where the recipe says so."""
         if not self._gradients_checked:
             check_gradients(parameter_groups(self.model))
             self._gradients_checked = True

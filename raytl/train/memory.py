@@ -1,7 +1,8 @@
-"""The most memory a run has held at once."""
+"""The most memory a run has held at once, and giving back what a failed one held."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import torch
@@ -30,3 +31,10 @@ def peak_bytes(device: torch.device) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def release(device: torch.device) -> None:
+    """Gives back what nothing refers to any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -16,11 +16,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class World:
-    """One worker's place. With `size` above 1 a process group must have been initialised."""
+    """One worker's place. With `size` above 1 a process group must have been initialised.
+
+    A step's batch is shown in `micro_batches` parts, whose gradients are added up: more than one where memory is short.
+    """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    micro_batches: int = 1
 
     @property
     def is_main(self) -> bool:
