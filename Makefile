@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem),1,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test bench lint format test-lowest lock clean
+.PHONY: help setup search test test-faults bench lint format test-lowest lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ search: $(READY) ## the main job: search every backbone; options: make search AR
 
 test: lint ## ruff, mypy and all tests; options for pytest: make test ARGS="-m 'not slow'"
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(READY) ## real searches stopped and killed, a few minutes
+	$(BIN)/python -m pytest -m faults tests/test_faults.py
 
 bench: $(READY) ## speed against other ways (S1 to S12), most of an hour; some: make bench ARGS="S3 S7 --quick"
 	$(BIN)/python experiments/benchmarks $(ARGS)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import statistics
@@ -43,6 +44,8 @@ TRIALS, EPOCHS = 8, 9
 FIRST_SECONDS, LAST_SECONDS = 4.0, 30.0  # after its start a process is killed in between, at any moment of a search
 PATIENCE_SECONDS = 300
 LEFT_SECONDS = 30  # within which nothing of a killed search may be left
+
+MARK = "RAYTL_CHAOS"  # every process that a killed one had started inherits it
 
 Rows = dict[tuple[str, int], float]
 
@@ -103,10 +106,8 @@ def torment(pictures: Path, out: Path, tally: Tally, most_kills: int, chance: ra
         code = ended_within(process, chance.uniform(FIRST_SECONDS, LAST_SECONDS) if tally.kills < most_kills else None)
         if code is not None:
             break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
         tally.kills += 1
-        tally.left_over += len(left_after(process.pid))
+        tally.left_over += kill(process)
         for key, value in recorded(folder).items():
             tally.rows_lost += seen.setdefault(key, value) != value
         if folder.study_json.exists():
@@ -118,8 +119,13 @@ def torment(pictures: Path, out: Path, tally: Tally, most_kills: int, chance: ra
 def start(words: list[str]) -> subprocess.Popen[bytes]:
     """`raytl` with these words, silent, in a session of its own."""
     command = [sys.executable, "-m", "raytl.cli", *words]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, cwd=ROOT, start_new_session=True)
+    return silent(command)
+
+
+def silent(command: list[str]) -> subprocess.Popen[bytes]:
+    """A process that shows nothing, in a session of its own."""
+    quiet, environment = subprocess.DEVNULL, {**os.environ, MARK: str(os.getpid())}
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, cwd=ROOT, start_new_session=True, env=environment)
 
 
 def ended_within(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
@@ -132,19 +138,25 @@ def ended_within(process: subprocess.Popen[bytes], seconds: float | None) -> int
         return None
 
 
-def left_after(session: int) -> list[str]:
-    """Processes of a killed search that are still there after half a minute."""
+def kill(process: subprocess.Popen[bytes]) -> int:
+    """SIGKILL; how many processes that it had started are still there after half a minute."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     deadline = time.monotonic() + LEFT_SECONDS
-    while (left := of_session(session)) and time.monotonic() < deadline:
+    while (left := marked()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left
 
 
-def of_session(session: int) -> list[str]:
-    """The living processes of a session, and those of Ray that were started by one of it."""
-    said = subprocess.run(["ps", "-eo", "sid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    lines = [line.split(None, 2) for line in said.splitlines()]
-    return [args for sid, stat, args in lines if int(sid) == session and not stat.startswith("Z")]
+def marked() -> int:
+    """How many living processes carry this program's mark in their environment."""
+    needle, count = f"{MARK}={os.getpid()}".encode(), 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            count += needle in (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+    return count
 
 
 def recorded(folder: StudyFolder) -> Rows:
@@ -185,14 +197,12 @@ def plain(place: Path, chance: random.Random) -> int:
     """Kills plain Ray Tune once, restores it, and returns how many trials that had reported are not in the results."""
     place.mkdir()
     command = [sys.executable, str(Path(__file__).with_name("plain_ray.py")), str(place), "--trials", "14"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = silent(command)
     log = place / "reported.txt"
     while process.poll() is None and not log.exists():
         time.sleep(0.1)
     if ended_within(process, chance.uniform(2.0, 12.0)) is None:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        left_after(process.pid)
+        kill(process)
     reported = {line.split()[0] for line in log.read_text().splitlines()}
     ran = subprocess.run([*command, "--restore"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
     return len(reported - set(json.loads(ran.stdout.splitlines()[-1])))

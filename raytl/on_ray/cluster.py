@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from raytl.errors import MachineError
+from raytl.on_ray.reaper import reaped
 from raytl.stops import unchanged
 
 # Read by Ray when it is started or imported: no pickled logs of its own beside our tables, no advice on the console.
@@ -130,14 +131,15 @@ def joined(address: str | None) -> Iterator[Resources]:
         MachineError: where no cluster answers at `address`, or it refuses us.
     """
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
-    ours = not ray.is_initialized()
-    if ours:
+    if ray.is_initialized():
+        yield _resources(ray.nodes())
+        return
+    with reaped() if address is None else nullcontext():
         with unchanged():  # Ray puts a handler of its own in the place of the one for SIGTERM
             _start(address)
-    try:
-        yield _resources(ray.nodes())
-    finally:
-        if ours:
+        try:
+            yield _resources(ray.nodes())
+        finally:
             ray.shutdown()
 
 
