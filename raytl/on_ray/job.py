@@ -17,7 +17,7 @@ UNWRITABLE = "unwritable"  # how a job ends whose checkpoint cannot be written: 
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe to be trained. `role` says who asked for it: searcher, default, probe or best.
+    """One recipe to be trained. `role` says why: searcher, default, probe, size, head, deepened or best.
 
     `recorded_epochs` of it are in the ledger already, from an earlier run of the study or an attempt that died;
     attempts count from 1.
