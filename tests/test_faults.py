@@ -110,7 +110,8 @@ def test_f6_f18_a_second_search_is_refused_and_a_second_signal_ends_the_first_at
 
 def test_f2_a_trial_whose_actor_is_killed_goes_on(pictures: Path, tmp_path: Path) -> None:
     command, folder = search(pictures, tmp_path)
-    actors = [pid for pid, title in command.processes().items() if title.startswith("ray::WarmTrial")]
+    title_of_trials = "ray::ResourceTrainable"  # Tune's name for what it runs
+    actors = [pid for pid, title in command.processes().items() if title.startswith(title_of_trials)]
     os.kill(actors[0], signal.SIGKILL)
     assert command.end() == 0, command.said
     trials = [row for row in trial_rows(load_tables(folder).trials) if row.stage == "search"]
