@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 MARK = "RAYTL_RAY"  # every process that Ray starts for us inherits it
-GRACE_SECONDS = 5.0  # chosen: what ends by itself may
+GRACE_SECONDS, LAST_SECONDS = 5.0, 25.0  # chosen: what ends by itself may; by then nothing is left
 
 
 @contextmanager
@@ -54,14 +54,13 @@ def marked(mark: str) -> Iterator[int]:
 def main(mark: str) -> None:
     """Waits for the parent's end, then for those that follow it, then ends the others."""
     sys.stdin.read()
-    deadline = time.monotonic() + GRACE_SECONDS
-    while any(marked(mark)) and time.monotonic() < deadline:
+    begin = time.monotonic()
+    while (left := list(marked(mark))) and time.monotonic() < begin + LAST_SECONDS:
+        if time.monotonic() > begin + GRACE_SECONDS:
+            for process in left:  # again and again: one that is starting others may be among them
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         time.sleep(0.2)
-    for process in marked(mark):
-        try:
-            os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 if __name__ == "__main__":
