@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raytl.data.scan import examine
-from raytl.data.sources import find, path_of, root_of
-from raytl.data.split import SPLITS, assign_splits, derived_seed, has_all_splits
+from raytl.data.sources import find_all, path_of, root_of
+from raytl.data.split import SPLITS, assign_splits, crossing_copies, crossing_twins, derived_seed, has_all_splits
 from raytl.data.suspects import label_conflicts, mark_suspects, near_copies
 from raytl.errors import ConfigError, DataError
 from raytl.results.schemas import PictureRow
 
 MOST_BAD = 0.01  # share of a class's files that may be unusable without a word being asked
+NO_MAP: Mapping[str, str] = {}
 _EXAMPLES = 5  # chosen: how many files a message names
 
 
@@ -66,15 +67,19 @@ class Album:
 
 
 def open_album(
-    source: Path,
+    source: Path | Sequence[Path],
     seed: int = 0,
     split_index: int = 0,
     drop_suspect: bool = False,
     workers: int | None = None,
     allow_bad: bool = False,
+    class_map: Mapping[str, str] = NO_MAP,
 ) -> Album:
     """Finds, decodes, checks and splits the pictures of `source` (see `sources.find`), each file read once.
 
+    Several sources are taken together, classes matched by name; `class_map` groups classes under other names.
+
+    Of copies across given splits, also scaled or compressed anew, those in the later one (train, val, test) are used.
     `workers`: threads, by default one per usable core. `drop_suspect` leaves suspects out; `allow_bad` goes on where
     more than 1% of a class cannot be used.
 
@@ -82,11 +87,14 @@ def open_album(
         DataError: as `find` and `assign_splits` do, and for classes with too many bad files.
         ConfigError: for a `split_index` other than 0 where the source gives all three splits.
     """
-    root = root_of(source)
-    scanned = examine(find(source), root, workers)
+    sources = [source] if isinstance(source, Path) else list(source)
+    root = root_of(sources)
+    scanned = examine(find_all(sources, class_map), root, workers)
     rows = mark_suspects(scanned)
     _check_bad(rows, allow_bad)
     kept = [row.status == "ok" or (row.status == "suspect" and not drop_suspect) for row in rows]
+    near = near_copies(scanned)
+    rows, kept = _without_copies(rows, kept, near)
     album = Album(
         root=root,
         classes=tuple(sorted({row.label for row in rows})),
@@ -94,7 +102,7 @@ def open_album(
         fingerprint="",
         seed=seed,
         given=tuple(row.split for row in rows),
-        near_copies=near_copies(scanned),
+        near_copies=near,
     )
     return _split(album, kept, split_index)
 
@@ -107,6 +115,20 @@ def describe(album: Album) -> list[str]:
         lines += [f"{len(rows)} {title}:"] * bool(rows)
         lines += [f"  {row.path}: {row.reason}{_dropped(row)}" for row in rows]
     return [*lines, *_copies(album), *_near(album)]
+
+
+def _without_copies(
+    rows: Sequence[PictureRow], kept: Sequence[bool], near: Sequence[tuple[str, str]]
+) -> tuple[tuple[PictureRow, ...], list[bool]]:
+    """The rows and which of them are kept, where pictures of one given split are copies of those of another."""
+    candidates = [row if keep else None for row, keep in zip(rows, kept, strict=True)]
+    same, alike = crossing_copies(candidates), crossing_twins(candidates, near)
+    told = {place: f"looks the same as one in {other.split} ({other.path})" for place, other in alike.items()}
+    told |= {place: f"the same bytes are in {other.split} ({other.path})" for place, other in same.items()}
+    marked = tuple(
+        replace(row, status="suspect", reason=told[place]) if place in told else row for place, row in enumerate(rows)
+    )
+    return marked, [keep and place not in told for place, keep in enumerate(kept)]
 
 
 def _split(album: Album, kept: Sequence[bool], split_index: int) -> Album:
@@ -145,7 +167,7 @@ def _check_bad(rows: Sequence[PictureRow], allow_bad: bool) -> None:
             more = f"; and {len(bad) - _EXAMPLES} more" if len(bad) > _EXAMPLES else ""
             problems.append(
                 f"class {label!r}: {len(bad)} of {count} files cannot be used, more than {MOST_BAD:.0%}; "
-                f"mend or remove them, or allow bad files: {examples}{more}"
+                f"mend or remove them, or go on without them with --allow-bad: {examples}{more}"
             )
     if problems:
         raise DataError(*problems)
@@ -183,8 +205,7 @@ def _copies(album: Album) -> list[str]:
     lines = []
     for rows in sorted(copies, key=lambda rows: rows[0].path):
         kind = "label conflict" if rows[0].sha256 in conflicts else "exact copies"
-        across = " across splits" if len({row.split for row in rows}) > 1 else ""
-        lines.append(f"  {kind}{across}: {', '.join(_place(row) for row in rows)}")
+        lines.append(f"  {kind}: {', '.join(_place(row) for row in rows)}")
     return [f"{len(copies)} pictures are there more than once:", *lines] if copies else []
 
 

@@ -29,23 +29,29 @@ class DecodeError(ValueError):
     """Bytes that are no whole picture; the message says why."""
 
 
-def decode(data: bytes) -> Image.Image:
+class UnknownKindError(DecodeError):
+    """Bytes that do not begin as a picture of any kind that is read here."""
+
+
+def decode(data: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """The picture in `data`: upright, 8-bit RGB, first frame of an animation, transparency over white.
 
     16-bit and floating-point grey values are scaled to 8 bits, not clipped.
 
     Raises:
-        DecodeError: with the reason.
+        DecodeError: with the reason; `UnknownKindError` where the bytes are of no kind that is read.
     """
     if not data:
         raise DecodeError("empty file")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _check_size(image)
+            _check_size(image, most_pixels)
             image.load()
             return _upright(_to_rgb(image), image)
     except DecodeError:
         raise
+    except UnidentifiedImageError as error:
+        raise UnknownKindError(f"not a picture of a known kind ({', '.join(_FORMATS)})") from error
     except Exception as error:  # foreign bytes can raise anything in a decoder
         raise DecodeError(_reason(error)) from error
 
@@ -67,10 +73,10 @@ def resize_shorter(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box))
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: Image.Image, most_pixels: int) -> None:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise DecodeError(f"{width} x {height} pixels; at most {MOST_PIXELS:,} are decoded")
+    if width * height > most_pixels:
+        raise DecodeError(f"{width} x {height} pixels; at most {most_pixels:,} are decoded")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -103,8 +109,6 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not a picture of a known kind ({', '.join(_FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels; not decoded"
     return f"cannot be decoded whole: {error}" if str(error) else f"cannot be decoded whole: {type(error).__name__}"

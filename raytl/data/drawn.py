@@ -8,16 +8,25 @@ position decides. All ranges are chosen; they were set so that features of rando
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
+
+from raytl.data.strokes import (
+    CANVAS,
+    Brush,
+    Color,
+    Points,
+    Rng,
+    draw_background,
+    ellipse_outline,
+    jittered,
+    leaf_green,
+    petal_outline,
+    photograph,
+    random_pose,
+    shaded,
+)
 
 FLOWER_KINDS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-IMAGE_SIZE = 64
-_CANVAS = 2 * IMAGE_SIZE  # drawn at twice the size, then averaged down: smooth edges
-
-Rng = np.random.Generator
-Points = NDArray[np.float64]
-Color = tuple[int, int, int]
 
 # Petal colors (RGB): one pool for all kinds.
 _PETALS = np.array(
@@ -45,127 +54,76 @@ _DISCS = np.array([(225, 180, 40), (90, 55, 25), (60, 70, 30), (190, 140, 60), (
 
 def draw_flower(kind: str, rng: Rng) -> Image.Image:
     """One RGB picture of `IMAGE_SIZE` pixels that shows one to three flowers of `kind`."""
-    canvas = Image.fromarray(_background(rng))
+    canvas = Image.fromarray(draw_background(rng))
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(2, 7)):
         _draw_clutter(pen, rng)
     count = rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])
     for _ in range(count):
-        radius = _CANVAS * rng.uniform(0.24, 0.46) / count**0.4
-        center = rng.uniform(0.28, 0.72, 2) * _CANVAS
+        radius = CANVAS * rng.uniform(0.24, 0.46) / count**0.4
+        center = rng.uniform(0.28, 0.72, 2) * CANVAS
         _draw_stem(pen, center, radius, rng)
-        _KINDS[kind](_Brush(pen, center, _pose(radius, rng)), _petal_color(kind, rng), rng)
+        _KINDS[kind](Brush(pen, center, random_pose(radius, rng)), _petal_color(kind, rng), rng)
     for _ in range(rng.integers(0, 4)):
         _draw_clutter(pen, rng)
-    return _photograph(canvas, rng)
-
-
-class _Brush:
-    """Draws shapes given in a flower's own frame (radius 1, y up) through its pose."""
-
-    def __init__(self, pen: ImageDraw.ImageDraw, center: Points, pose: Points) -> None:
-        self.pen, self.center, self.pose = pen, center, pose
-
-    def polygon(self, points: Points, fill: Color, outline: Color | None = None) -> None:
-        placed = points @ self.pose.T + self.center
-        self.pen.polygon([(x, y) for x, y in placed], fill=fill, outline=outline)
-
-    def line(self, points: Points, fill: Color, width: int) -> None:
-        placed = points @ self.pose.T + self.center
-        self.pen.line([(x, y) for x, y in placed], fill=fill, width=width)
-
-
-def _pose(radius: float, rng: Rng) -> Points:
-    """Scale, slight turn, tilt towards a random direction (a circle becomes an ellipse), y up."""
-    turn, direction = rng.normal(0, 0.35), rng.uniform(0, np.pi)
-    tilt = _rotation(direction) @ np.diag([1.0, rng.uniform(0.55, 1.0)]) @ _rotation(-direction)
-    return np.asarray(radius * tilt @ _rotation(turn) @ np.diag([1.0, -1.0]))
-
-
-def _rotation(angle: float) -> Points:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _color(rgb: NDArray[np.generic], rng: Rng, spread: float = 14.0) -> Color:
-    red, green, blue = np.clip(np.asarray(rgb, float) + rng.normal(0, spread, 3), 0, 255).astype(int)
-    return int(red), int(green), int(blue)
-
-
-def _shade(color: Color, factor: float) -> Color:
-    red, green, blue = (int(min(255, channel * factor)) for channel in color)
-    return red, green, blue
+    return photograph(canvas, rng)
 
 
 def _petal_color(kind: str, rng: Rng) -> Color:
     typical = rng.random() < _TYPICAL_SHARE
     index = rng.choice(_TYPICAL[kind]) if typical else rng.integers(len(_PETALS))
-    return _color(_PETALS[index], rng, 20.0)
+    return jittered(_PETALS[index], rng, 20.0)
 
 
-def _petal(angle: float, start: float, length: float, width: float, pointed: float) -> Points:
-    """Outline of a petal from `start` to `start + length` along `angle`; `pointed` from 0 (round) to 1."""
-    along = np.linspace(0, 1, 9)
-    half = width * np.sin(np.pi * along ** (0.7 + 0.5 * (1 - pointed))) ** (0.6 + 0.6 * pointed)
-    side = np.stack([start + length * along, half], 1)
-    outline = np.concatenate([side, (side * [1, -1])[::-1]])
-    return np.asarray(outline @ _rotation(angle).T)
-
-
-def _ellipse(center: tuple[float, float], radii: tuple[float, float], angle: float = 0.0) -> Points:
-    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    circle = np.stack([np.cos(turn) * radii[0], np.sin(turn) * radii[1]], 1)
-    return np.asarray(circle @ _rotation(angle).T + np.asarray(center))
-
-
-def _ring(brush: _Brush, color: Color, rng: Rng, count: int, width: float, pointed: float, reach: float) -> None:
+def _ring(brush: Brush, color: Color, rng: Rng, count: int, width: float, pointed: float, reach: float) -> None:
     """A ring of petals; a few may be missing, each has its own length and shade."""
     first = rng.uniform(0, 2 * np.pi)
     for index in range(count):
         if rng.random() < 0.07:
             continue
         angle = first + 2 * np.pi * index / count + rng.normal(0, 0.06)
-        shape = _petal(angle, 0.1, (reach - 0.1) * rng.uniform(0.82, 1.08), width, pointed)
-        shade = _shade(color, rng.uniform(0.75, 1.1))
-        brush.polygon(shape, shade, _shade(shade, 0.7))
+        shape = petal_outline(angle, 0.1, (reach - 0.1) * rng.uniform(0.82, 1.08), width, pointed)
+        shade = shaded(color, rng.uniform(0.75, 1.1))
+        brush.polygon(shape, shade, shaded(shade, 0.7))
 
 
-def _daisy(brush: _Brush, color: Color, rng: Rng) -> None:
+def _daisy(brush: Brush, color: Color, rng: Rng) -> None:
     """Round, narrow petals around a small plain disc."""
     count = int(rng.integers(9, 18))
     _ring(brush, color, rng, count, 1.5 / count, rng.uniform(0.0, 0.5), 1.0)
-    disc = _color(rng.choice(_DISCS), rng)
+    disc = jittered(rng.choice(_DISCS), rng)
     radius = rng.uniform(0.2, 0.32)
-    brush.polygon(_ellipse((0, 0), (radius, radius)), disc)
-    brush.polygon(_ellipse((-0.05, 0.05), (radius * 0.5, radius * 0.5)), _shade(disc, 1.2))
+    brush.polygon(ellipse_outline((0, 0), (radius, radius)), disc)
+    brush.polygon(ellipse_outline((-0.05, 0.05), (radius * 0.5, radius * 0.5)), shaded(disc, 1.2))
 
 
-def _sunflower(brush: _Brush, color: Color, rng: Rng) -> None:
+def _sunflower(brush: Brush, color: Color, rng: Rng) -> None:
     """Two rings of pointed petals around a wide, dotted disc."""
     count = int(rng.integers(11, 20))
     for reach in (1.0, 0.9):
         _ring(brush, color, rng, count, 1.6 / count, rng.uniform(0.4, 1.0), reach)
-    disc = _color(rng.choice(_DISCS), rng)
+    disc = jittered(rng.choice(_DISCS), rng)
     radius = rng.uniform(0.38, 0.55)
-    brush.polygon(_ellipse((0, 0), (radius, radius)), disc)
+    brush.polygon(ellipse_outline((0, 0), (radius, radius)), disc)
     golden = np.arange(40) * 2.39996  # the golden angle, as the seeds of a real disc lie
     outwards = radius * np.sqrt(np.arange(40) / 40)
     for x, y in np.stack([outwards * np.cos(golden), outwards * np.sin(golden)], 1):
-        brush.polygon(_ellipse((x, y), (0.035, 0.035)), _shade(disc, rng.choice([0.6, 1.4])))
+        brush.polygon(ellipse_outline((x, y), (0.035, 0.035)), shaded(disc, rng.choice([0.6, 1.4])))
 
 
-def _dandelion(brush: _Brush, color: Color, rng: Rng) -> None:
+def _dandelion(brush: Brush, color: Color, rng: Rng) -> None:
     """A dense ball of thin rays with no disc: in bloom, or as a head of seeds."""
     seeds = rng.random() < 0.4
     for _ in range(rng.integers(55, 95)):
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0.15, 1.0))
         tip = reach * np.array([np.cos(angle), np.sin(angle)])
-        shade = _shade(color, rng.uniform(0.65, 1.15))
+        shade = shaded(color, rng.uniform(0.65, 1.15))
         brush.line(np.stack([tip * (0.1 if seeds else 0.45), tip]), shade, 1 if seeds else 2)
         if seeds:
-            brush.polygon(_ellipse((tip[0], tip[1]), (0.05, 0.05)), shade)
+            brush.polygon(ellipse_outline((tip[0], tip[1]), (0.05, 0.05)), shade)
 
 
-def _rose(brush: _Brush, color: Color, rng: Rng) -> None:
+def _rose(brush: Brush, color: Color, rng: Rng) -> None:
     """Broad petals that overlap in shrinking rings, each turned against the last: a spiral of edges."""
     angle = rng.uniform(0, 2 * np.pi)
     rings = int(rng.integers(4, 7))
@@ -174,46 +132,29 @@ def _rose(brush: _Brush, color: Color, rng: Rng) -> None:
         for _ in range(5 if ring < 2 else 3):
             angle += 2.4 + rng.normal(0, 0.2)
             center = (0.45 * size * np.cos(angle), 0.45 * size * np.sin(angle))
-            shade = _shade(color, rng.uniform(0.6, 1.15))
-            blob = _ellipse(center, (0.4 * size + 0.08, 0.55 * size + 0.05), angle)
-            brush.polygon(blob, shade, _shade(shade, 0.6))
+            shade = shaded(color, rng.uniform(0.6, 1.15))
+            blob = ellipse_outline(center, (0.4 * size + 0.08, 0.55 * size + 0.05), angle)
+            brush.polygon(blob, shade, shaded(shade, 0.6))
 
 
-def _tulip(brush: _Brush, color: Color, rng: Rng) -> None:
+def _tulip(brush: Brush, color: Color, rng: Rng) -> None:
     """A cup seen from the side: upright petals, the outer ones first."""
     lean = rng.uniform(0.15, 0.5)
     width = rng.uniform(0.28, 0.42)
     angles = [np.pi / 2 + lean, np.pi / 2 - lean, np.pi / 2 + lean / 2, np.pi / 2 - lean / 2, np.pi / 2]
     for angle in angles[int(rng.integers(0, 2)) :]:
-        shape = _petal(angle + rng.normal(0, 0.06), 0.0, rng.uniform(1.5, 1.8), width, rng.uniform(0.3, 1.0))
-        shade = _shade(color, rng.uniform(0.65, 1.1))
-        brush.polygon(shape + np.array([0.0, -0.8]), shade, _shade(shade, 0.65))
+        shape = petal_outline(angle + rng.normal(0, 0.06), 0.0, rng.uniform(1.5, 1.8), width, rng.uniform(0.3, 1.0))
+        shade = shaded(color, rng.uniform(0.65, 1.1))
+        brush.polygon(shape + np.array([0.0, -0.8]), shade, shaded(shade, 0.65))
 
 
-_KINDS: dict[str, Callable[[_Brush, Color, Rng], None]] = {
+_KINDS: dict[str, Callable[[Brush, Color, Rng], None]] = {
     "daisy": _daisy,
     "dandelion": _dandelion,
     "rose": _rose,
     "sunflower": _sunflower,
     "tulip": _tulip,
 }
-
-
-def _background(rng: Rng) -> NDArray[np.uint8]:
-    """Soft color patches between two or three colors, sometimes with stripes: (canvas, canvas, 3)."""
-    cells = int(rng.integers(2, 9))
-    base = rng.choice([(70, 110, 50), (130, 160, 190), (95, 75, 55), (180, 180, 170), (40, 50, 40)])
-    patches = np.clip(base + rng.normal(0, rng.uniform(8, 45), (cells, cells, 3)), 0, 255).astype(np.uint8)
-    picture = np.asarray(Image.fromarray(patches).resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC), float)
-    if rng.random() < 0.3:
-        across = np.arange(_CANVAS)
-        wave = across[:, None] * rng.normal(0, 0.3) + across[None] * rng.normal(0, 0.3)
-        picture = picture + rng.uniform(5, 25) * np.sin(wave)[..., None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
-
-
-def _green(rng: Rng) -> Color:
-    return _color(np.array([60, 120, 45]) * rng.uniform(0.5, 1.5), rng, 18.0)
 
 
 def _draw_stem(pen: ImageDraw.ImageDraw, center: Points, radius: float, rng: Rng) -> None:
@@ -223,39 +164,29 @@ def _draw_stem(pen: ImageDraw.ImageDraw, center: Points, radius: float, rng: Rng
     along = np.linspace(0, 1, 8)
     bend = rng.normal(0, 18)
     x = center[0] + bend * along**2
-    y = center[1] + along * (_CANVAS - center[1] + 6)
-    color = _green(rng)
+    y = center[1] + along * (CANVAS - center[1] + 6)
+    color = leaf_green(rng)
     pen.line(list(zip(x, y, strict=True)), fill=color, width=int(max(2, radius * 0.12)))
     if rng.random() < 0.6:
         angle = rng.uniform(-1.2, 1.2) + np.pi * rng.integers(2)
-        leaf = _petal(angle, 0, radius * rng.uniform(0.6, 1.3), radius * 0.2, 0.8)
-        pen.polygon([(px + x[4], py + y[4]) for px, py in leaf], fill=_shade(color, rng.uniform(0.8, 1.3)))
+        leaf = petal_outline(angle, 0, radius * rng.uniform(0.6, 1.3), radius * 0.2, 0.8)
+        pen.polygon([(px + x[4], py + y[4]) for px, py in leaf], fill=shaded(color, rng.uniform(0.8, 1.3)))
 
 
 def _draw_clutter(pen: ImageDraw.ImageDraw, rng: Rng) -> None:
     """One distractor of any kind of picture: grass, a leaf, a loose petal or a blob in a petal's color."""
     what = rng.integers(4)
-    x, y = rng.uniform(0, _CANVAS, 2)
+    x, y = rng.uniform(0, CANVAS, 2)
     if what == 0:
         tip = (x + rng.normal(0, 25), y - rng.uniform(20, 90))
-        pen.line([(x, y + 30), tip], fill=_green(rng), width=int(rng.integers(1, 5)))
+        pen.line([(x, y + 30), tip], fill=leaf_green(rng), width=int(rng.integers(1, 5)))
         return
     length = rng.uniform(8, 40)
-    color = _green(rng) if what == 1 else _color(rng.choice(_PETALS), rng, 25.0)
+    color = leaf_green(rng) if what == 1 else jittered(rng.choice(_PETALS), rng, 25.0)
     if what == 3:
-        outline = _ellipse((x, y), (length * 0.4, length * rng.uniform(0.15, 0.4)), rng.uniform(0, np.pi))
+        outline = ellipse_outline((x, y), (length * 0.4, length * rng.uniform(0.15, 0.4)), rng.uniform(0, np.pi))
     else:
-        outline = _petal(rng.uniform(0, 2 * np.pi), 0, length, length * rng.uniform(0.1, 0.35), 0.7) + np.array([x, y])
+        outline = petal_outline(rng.uniform(0, 2 * np.pi), 0, length, length * rng.uniform(0.1, 0.35), 0.7) + np.array(
+            [x, y]
+        )
     pen.polygon([(px, py) for px, py in outline], fill=color)
-
-
-def _photograph(canvas: Image.Image, rng: Rng) -> Image.Image:
-    """Average down, blur, light, contrast and noise."""
-    if rng.random() < 0.5:
-        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.8)))
-    small = np.asarray(canvas.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX), float)
-    ramp = np.linspace(-1, 1, IMAGE_SIZE)
-    light = 1 + rng.normal(0, 0.18) * ramp[:, None] + rng.normal(0, 0.18) * ramp[None]
-    small = 128 + (small * light[..., None] * rng.uniform(0.9, 1.1, 3) - 128) * rng.uniform(0.65, 1.1)
-    small = small + rng.uniform(-25, 25) + rng.normal(0, rng.uniform(2, 14), small.shape)
-    return Image.fromarray(np.clip(small, 0, 255).astype(np.uint8))

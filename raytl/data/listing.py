@@ -1,8 +1,9 @@
-"""A data set written as a table: CSV or Parquet with the columns path, label and, if wanted, split."""
+"""A data set written as a table: CSV or Parquet with the columns path, label and, if wanted, split and group."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,11 +14,20 @@ from raytl.errors import DataError
 LISTING_SUFFIXES = (".csv", ".parquet")
 _NEEDED = ("path", "label")
 
-Entry = tuple[str | None, str | None, str | None]
+_WANTED = (*_NEEDED, "split", "group")
+
+
+class Entry(NamedTuple):
+    """One row; an empty or absent value is None."""
+
+    path: str | None
+    label: str | None
+    split: str | None
+    group: str | None
 
 
 def read_listing(source: Path) -> list[Entry]:
-    """The rows of a table as (path, label, split); an empty or absent split is None.
+    """The rows of a table.
 
     Values are read as text, so that the label 007 stays 007.
 
@@ -34,16 +44,14 @@ def read_listing(source: Path) -> list[Entry]:
         raise DataError(f"{source}: lacks the column {' and '.join(missing)}; it has {have}")
     if table.num_rows == 0:
         raise DataError(f"{source}: has no row; one row per picture is needed")
-    columns = [_texts(table, name) for name in (*_NEEDED, "split")]
-    return list(zip(*columns, strict=True))
+    return [Entry(*values) for values in zip(*(_texts(table, name) for name in _WANTED), strict=True)]
 
 
 def _read(source: Path) -> pa.Table:
-    wanted = (*_NEEDED, "split")
     if source.suffix.lower() == ".parquet":
         table = pa.parquet.read_table(source)
-        return table.select([name for name in wanted if name in table.column_names])
-    text = pa.csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False)
+        return table.select([name for name in _WANTED if name in table.column_names])
+    text = pa.csv.ConvertOptions(column_types=dict.fromkeys(_WANTED, pa.string()), strings_can_be_null=False)
     return pa.csv.read_csv(source, convert_options=text, parse_options=pa.csv.ParseOptions(newlines_in_values=True))
 
 

@@ -58,16 +58,21 @@ def _examine(item: Found, root: Path, real_root: Path) -> Scanned:
         image = decode(data)
     except DecodeError as error:
         return _bad(item, root, str(error), digest)
+    look = look_at(image)
     row = PictureRow(
         path=name_of(item.path, root),
         label=item.label,
         split=item.split,
+        group=item.group,
         width=image.width,
         height=image.height,
         sha256=digest,
         status="ok",
+        brightness=look.brightness,
+        contrast=look.contrast,
+        sharpness=look.sharpness,
     )
-    return Scanned(row, look_at(image))
+    return Scanned(row, look)
 
 
 def _bad(item: Found, root: Path, reason: str, digest: str | None = None) -> Scanned:
@@ -76,6 +81,7 @@ def _bad(item: Found, root: Path, reason: str, digest: str | None = None) -> Sca
         path=path,
         label=item.label,
         split=item.split,
+        group=item.group,
         width=None,
         height=None,
         sha256=digest,

@@ -9,10 +9,11 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raytl.class_map import class_map_problems
 from raytl.data.listing import LISTING_SUFFIXES, read_listing
 from raytl.errors import DataError
 
@@ -26,20 +27,25 @@ _EXAMPLES = 5  # chosen: how many paths an error names
 
 @dataclass(frozen=True)
 class Found:
-    """One file that is said to be a picture of class `label`; `split` is train, val, test or None (to be drawn)."""
+    """One file that is said to be a picture of class `label`; `split` is train, val, test or None (to be drawn).
+
+    Pictures of one `group` are drawn into the same split.
+    """
 
     path: Path
     label: str
     split: str | None = None
+    group: str | None = None
 
 
 def find(source: Path) -> list[Found]:
     """All files of a data set, in a fixed order; nothing is opened.
 
     `source` is a folder `class/*.jpg` (folders inside a class belong to it), a folder `{train,val,test}/class/*.jpg`
-    (`validation` and `valid` mean val), or a CSV or Parquet file with the columns path and label, optionally split;
-    its relative paths start at the file's own folder. Litter (hidden files, Thumbs.db) is passed over; everything else
-    in a class folder is found, so that the scan can say what is wrong with it. Folders are never entered through links.
+    (`validation` and `valid` mean val), or a CSV or Parquet file with the columns path and label, optionally split
+    and group; its relative paths start at the file's own folder. Litter (hidden files, Thumbs.db) is passed over;
+    everything else in a class folder is found, so that the scan can say what is wrong with it. Folders are never
+    entered through links.
 
     Raises:
         DataError: nothing there, no class, one class, an empty class, two classes whose names look the same, a class
@@ -62,10 +68,34 @@ def find(source: Path) -> list[Found]:
     return found
 
 
-def root_of(source: Path) -> Path:
-    """The folder that the paths of a data set are relative to."""
-    source = Path(source).absolute()
-    return source if source.is_dir() else source.parent
+def find_all(sources: Sequence[Path], class_map: Mapping[str, str]) -> list[Found]:
+    """All files of several data sets, classes matched by name, then grouped by `class_map` where there is one.
+
+    Raises:
+        DataError: as `find` does, for each of them; where some have splits and some have none; where classes and map
+            do not fit.
+    """
+    found: list[Found] = []
+    problems: list[str] = []
+    for source in sources:
+        try:
+            found += find(source)
+        except DataError as error:
+            problems += error.problems
+    if not problems:
+        with_splits = {item.split is not None for item in found}
+        if len(with_splits) > 1:
+            problems.append("some of these data sets have splits and some have none; give all of them splits, or none")
+        problems += class_map_problems(class_map, {item.label for item in found})
+    if problems:
+        raise DataError(*problems)
+    return [replace(item, label=class_map.get(item.label, item.label)) for item in found]
+
+
+def root_of(sources: Sequence[Path]) -> Path:
+    """The folder that the paths of a data set, or of several together, are relative to."""
+    whole = [Path(source).absolute() for source in sources]
+    return Path(os.path.commonpath([each if each.is_dir() else each.parent for each in whole]))
 
 
 def printable(text: str | Path) -> str:
@@ -91,6 +121,11 @@ def path_of(name: str, root: Path) -> Path:
 def is_picture_name(name: str) -> bool:
     """Whether the suffix is one of a known kind of picture, in any case."""
     return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is what systems leave about: hidden ones, Thumbs.db and their like."""
+    return name.startswith(".") or name.lower() in _LITTER
 
 
 def _escape(character: str) -> str:
@@ -177,20 +212,20 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
+        kept = [entry for entry in entries if not is_litter(entry.name)]
     return sorted(kept, key=lambda entry: entry.name)
 
 
 def _from_listing(source: Path) -> tuple[list[Found], list[str]]:
     found, problems = [], []
-    for number, (path, label, split) in enumerate(read_listing(source), start=1):
+    for number, (path, label, split, group) in enumerate(read_listing(source), start=1):
         if not path or not label:
             problems.append(f"row {number}: {'path' if not path else 'label'} is empty; every row needs both")
         elif split is not None and split.lower() not in SPLIT_NAMES:
             problems.append(f"row {number}: split={printable(split)!r}; must be train, val or test")
         else:
             name = None if split is None else SPLIT_NAMES[split.lower()]
-            found.append(Found(root_of(source) / path, printable(label), name))
+            found.append(Found(root_of([source]) / path, printable(label), name, group and printable(group)))
     counts = Counter(Path(os.path.normpath(item.path)) for item in found)
     twice = [printable(path) for path, count in counts.items() if count > 1]
     if twice:

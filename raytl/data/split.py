@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from raytl.data.grouped import draw_groups
 from raytl.data.suspects import label_conflicts
 from raytl.errors import DataError
 from raytl.results.schemas import PictureRow
@@ -22,8 +23,8 @@ def assign_splits(rows: Sequence[PictureRow], seed: int) -> tuple[PictureRow, ..
 
     train, val and test given: as they are. train and val given: val becomes test and 15% of train becomes val; train
     and test given: likewise. Nothing given: 70/15/15. Drawn per class, by hash of content and seed, so that equal
-    files stay together and a new picture moves few others. A file that lies under several labels goes to train, where
-    it cannot falsify a figure.
+    files stay together and a new picture moves few others; where pictures have groups, so that these stay together
+    (`raytl.data.grouped`). A file that lies under several labels goes to train, where it cannot falsify a figure.
 
     Raises:
         DataError: for each class that has no picture in one of the splits, or too few different ones to draw from.
@@ -54,10 +55,44 @@ def derived_seed(seed: int, split_index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{split_index}".encode()).digest()[:4], "big")
 
 
+def crossing_copies(rows: Sequence[PictureRow | None]) -> dict[int, PictureRow]:
+    """By place, each picture of a given split whose bytes are in a later one (train, val, test), too, and one there.
+
+    A picture that was learned says nothing about what was not, so the earlier split is to go without it. None stands
+    for a picture that is left out anyway.
+    """
+    latest: dict[str, PictureRow] = {}
+    for row in rows:
+        if row is not None and row.split in SPLITS:
+            known = latest.setdefault(str(row.sha256), row)
+            if SPLITS.index(str(known.split)) < SPLITS.index(row.split):
+                latest[str(row.sha256)] = row
+    return {
+        place: latest[str(row.sha256)]
+        for place, row in enumerate(rows)
+        if row is not None and row.split in SPLITS and latest[str(row.sha256)].split != row.split
+    }
+
+
+def crossing_twins(rows: Sequence[PictureRow | None], pairs: Iterable[tuple[str, str]]) -> dict[int, PictureRow]:
+    """The same for pictures that only look the same: `pairs` of paths."""
+    places = {row.path: place for place, row in enumerate(rows) if row is not None and row.split in SPLITS}
+    twins: dict[int, PictureRow] = {}
+    for pair in pairs:
+        if all(path in places for path in pair):
+            known = [(SPLITS.index(str(row.split)), places[path], row) for path in pair if (row := rows[places[path]])]
+            (order, place, _), (later, _, other) = sorted(known, key=lambda each: each[:2])
+            if order < later:
+                twins.setdefault(place, other)
+    return twins
+
+
 def _draw(
     rows: Sequence[PictureRow], places: Sequence[int], shares: Mapping[str, float], seed: int
 ) -> dict[int, str | None]:
     conflicts = label_conflicts([rows[place] for place in places])
+    if any(rows[place].group for place in places):
+        return _draw_grouped(rows, places, conflicts, shares, seed)
     classes: dict[str, dict[str, Group]] = defaultdict(lambda: defaultdict(list))
     for place in places:
         classes[rows[place].label][rows[place].sha256 or rows[place].path].append(place)
@@ -73,6 +108,14 @@ def _draw(
             )
     if problems:
         raise DataError(*problems)
+    return drawn
+
+
+def _draw_grouped(
+    rows: Sequence[PictureRow], places: Sequence[int], conflicts: Container[str], shares: Mapping[str, float], seed: int
+) -> dict[int, str | None]:
+    drawn = dict.fromkeys(places, "train") | draw_groups(rows, places, conflicts, shares, seed)
+    _require_all([replace(rows[place], split=drawn[place]) for place in places], range(len(places)), ("train", *shares))
     return drawn
 
 
@@ -121,8 +164,8 @@ def _too_few(label: str, contents: Mapping[str, Group], free: Sequence[str], sha
     )
 
 
-def _require_all(rows: Sequence[PictureRow], usable: Sequence[int]) -> None:
-    """Raises where a class lacks a picture in one of the three splits."""
+def _require_all(rows: Sequence[PictureRow], usable: Sequence[int], splits: Sequence[str] = SPLITS) -> None:
+    """Raises where a class lacks a picture in one of the splits."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
     for place in usable:
         counts[rows[place].label][str(rows[place].split)] += 1
@@ -130,7 +173,7 @@ def _require_all(rows: Sequence[PictureRow], usable: Sequence[int]) -> None:
         f"class {label!r} has no usable picture in {split} (it has {sum(found.values())} in all); add one at least"
         for label, found in sorted(counts.items())
         for split in SPLITS
-        if found[split] == 0
+        if split in splits and found[split] == 0
     ]
     if problems:
         raise DataError(*problems)

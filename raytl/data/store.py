@@ -11,11 +11,11 @@ import errno
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,19 @@ import pyarrow as pa
 import torch
 
 from raytl.data.album import Album
-from raytl.data.decode import DecodeError, decode, resize_shorter, shorter_side_size
+from raytl.data.decode import shorter_side_size
+from raytl.data.pixels import FilePixels, Pixels, StoredPixels, read_picture
 from raytl.data.scan import usable_cores
 from raytl.errors import DataError, StorageError
 from raytl.results.folder import sync_folder
 from raytl.results.schemas import PictureRow
+from raytl.steps import reached
 
 STORE_VERSION = 1
+NAME = "pixels"
 PIXELS = "pixels.bin"
 INDEX = "index.arrow"
+DRAFT = ".building-"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ def store_bytes(album: Album, resize: int) -> int:
     return sum(slot.bytes for slot in _layout(_contents(album), resize).values())
 
 
+def store_path(album: Album, resize: int, folder: Path) -> Path:
+    """Where `build_store` keeps the pictures of an album."""
+    return Path(folder) / f"{NAME}-{resize}-{_key(_contents(album), resize)}"
+
+
+def pixel_bytes(folder: Path) -> int:
+    """The bytes that all stores in `folder` take, of whatever pictures they are."""
+    return sum(pixels.stat().st_size for pixels in Path(folder).glob(f"{NAME}-*/{PIXELS}"))
+
+
 def build_store(album: Album, resize: int, folder: Path, workers: int | None = None) -> Path:
     """The store of an album's pictures with shorter sides of `resize` pixels; made in `folder` unless it is there.
 
@@ -63,15 +77,18 @@ def build_store(album: Album, resize: int, folder: Path, workers: int | None = N
         StorageError: where the disk is full or cannot be written.
     """
     contents = _contents(album)
-    target = Path(folder) / f"pixels-{resize}-{_key(contents, resize)}"
+    target = store_path(album, resize, folder)
     if target.is_dir():
         return target
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+        _remove_abandoned(Path(folder))
+        draft = Path(tempfile.mkdtemp(prefix=f"{_owner()}-{os.getpid()}-", dir=folder))
         try:
             _fill(draft, album, contents, resize, workers or usable_cores())
+            reached("pictures drafted")
             _publish(draft, target)
+            reached("pictures in their place")
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
@@ -99,6 +116,18 @@ def read_index(store: Path) -> dict[str, Slot]:
             f"{store}: {PIXELS} has {have} bytes, its index says {need}; delete the folder and run again"
         )
     return index
+
+
+def _owner() -> str:
+    return f"{DRAFT}{socket.gethostname()}"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes drafts of processes of this machine that were killed; those of other machines are theirs."""
+    for draft in folder.glob(f"{_owner()}-*"):
+        process = draft.name.removeprefix(f"{_owner()}-").split("-")[0]
+        if not Path("/proc", process).exists():
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _contents(album: Album) -> dict[str, PictureRow]:
@@ -138,15 +167,10 @@ def _fill(draft: Path, album: Album, contents: Mapping[str, PictureRow], resize:
 def _write_picture(file: int, path: Path, digest: str, slot: Slot, resize: int) -> str | None:
     """Decodes one picture into its slot; returns what is wrong where the file is no longer what was scanned."""
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            return f"{path}: changed since it was scanned; run again without touching the pictures"
-        pixels = resize_shorter(decode(data), resize)
-    except OSError as error:
-        return f"{path}: cannot be read since it was scanned ({error.strerror}); put it back or run again"
-    except DecodeError as error:
-        return f"{path}: {error}"
-    _write_whole(file, np.ascontiguousarray(pixels).data.cast("B"), slot.offset)
+        pixels = read_picture(path, digest, resize)
+    except DataError as error:
+        return str(error)
+    _write_whole(file, pixels.data.cast("B"), slot.offset)
     return None
 
 
@@ -190,34 +214,23 @@ def _storage_problem(error: OSError, target: Path, need: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PictureSet:
-    """The pictures of one split in a store; pickles as arrays and a path, the map is opened where it is used.
+    """The pictures of one split; small to pickle, since `pixels` are read where they are used.
 
     `labels`: (N,) int64 places in the classes; `keys`: (N,) uint64, each picture's identity for random numbers (the
     first 8 bytes of its sha256); `paths`: names relative to the album's root, as tables write them.
-    `places`: (N, 3) int64, each picture's offset in bytes, height and width.
     """
 
-    store: Path
+    pixels: Pixels
     labels: torch.Tensor
     keys: np.ndarray
     paths: tuple[str, ...]
-    places: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def picture(self, index: int) -> np.ndarray:
-        """Picture `index` as (H, W, 3) uint8: a read-only view of the map, not a copy."""
-        offset, height, width = self.places[index].tolist()
-        return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
-
-    @cached_property
-    def _pixels(self) -> np.ndarray:
-        # as a plain array: slicing np.memmap costs microseconds more for each picture
-        return np.asarray(np.memmap(self.store / PIXELS, dtype=np.uint8, mode="r"))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
+        """Picture `index` as (H, W, 3) uint8; it cannot be written."""
+        return self.pixels.picture(index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,18 +254,36 @@ def open_data(album: Album, store: Path) -> FitData:
     lacking = [row.path for row in album.used if row.sha256 not in index]
     if lacking:
         raise StorageError(f"{store}: lacks {len(lacking)} pictures of the data, such as {lacking[0]}; build it again")
-    train, val, test = (_picture_set(album, album.part(split), store, index) for split in ("train", "val", "test"))
-    return FitData(album.classes, train, val, test, album.fingerprint)
+
+    def pixels(rows: Sequence[PictureRow]) -> Pixels:
+        slots = [index[str(row.sha256)] for row in rows]
+        places = np.array([(slot.offset, slot.height, slot.width) for slot in slots], dtype=np.int64)
+        return StoredPixels(store / PIXELS, places.reshape(-1, 3))
+
+    return _fit_data(album, pixels)
 
 
-def _picture_set(album: Album, rows: Sequence[PictureRow], store: Path, index: Mapping[str, Slot]) -> PictureSet:
+def open_files(album: Album, resize: int) -> FitData:
+    """The splits of `album` without a store: what `open_data` gives, but every picture is decoded when it is read."""
+    name = store_path(album, resize, Path()).name
+
+    def pixels(rows: Sequence[PictureRow]) -> Pixels:
+        paths, digests = tuple(row.path for row in rows), tuple(str(row.sha256) for row in rows)
+        return FilePixels(name, album.root, paths, digests, resize)
+
+    return _fit_data(album, pixels)
+
+
+def _fit_data(album: Album, pixels: Callable[[Sequence[PictureRow]], Pixels]) -> FitData:
     places = {label: place for place, label in enumerate(album.classes)}
-    digests = [str(row.sha256) for row in rows]
-    slots = [index[digest] for digest in digests]
-    return PictureSet(
-        store=store,
-        labels=torch.tensor([places[row.label] for row in rows], dtype=torch.int64),
-        keys=np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64),
-        paths=tuple(row.path for row in rows),
-        places=np.array([(slot.offset, slot.height, slot.width) for slot in slots], dtype=np.int64).reshape(-1, 3),
-    )
+
+    def picture_set(rows: Sequence[PictureRow]) -> PictureSet:
+        return PictureSet(
+            pixels=pixels(rows),
+            labels=torch.tensor([places[row.label] for row in rows], dtype=torch.int64),
+            keys=np.array([int(str(row.sha256)[:16], 16) for row in rows], dtype=np.uint64),
+            paths=tuple(row.path for row in rows),
+        )
+
+    train, val, test = (picture_set(album.part(split)) for split in ("train", "val", "test"))
+    return FitData(album.classes, train, val, test, album.fingerprint)

@@ -79,8 +79,13 @@ def eval_batch(pictures: Pictures, indices: Sequence[int] | np.ndarray, view: Vi
 
 def center_batch(sources: Sequence[np.ndarray], view: View) -> torch.Tensor:
     """What `eval_batch` does, for pictures (H, W, 3) uint8 that are in no store."""
+    return _normalize(center_squares(sources, view), view)
+
+
+def center_squares(sources: Sequence[np.ndarray], view: View) -> torch.Tensor:
+    """What a model is shown of pictures (H, W, 3) uint8 in an evaluation: (B, 3, side, side) uint8, channels last."""
     boxes = [center_box(source, view) for source in sources]
-    return _normalize(_cut(sources, boxes, np.zeros(len(sources), bool), view.image_size), view)
+    return _cut(sources, boxes, np.zeros(len(sources), bool), view.image_size)
 
 
 def _augment(sources: Sequence[np.ndarray], view: View, draws: Draws) -> torch.Tensor:
