@@ -20,6 +20,7 @@ from torch import Tensor
 from raytl.errors import StorageError
 from raytl.metric import Figures
 from raytl.results.folder import write_atomically
+from raytl.steps import reached
 
 COMMIT, PREVIOUS = "COMMIT.json", "PREVIOUS.json"
 State = Mapping[str, float | None]
@@ -57,13 +58,14 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> str:
         before = _commit(folder / COMMIT, tolerant=True)
         known = before.files if snapshot.best_epoch < snapshot.epoch else {}  # begun again: not an earlier best
         files = {
-            names.last: _write(folder / names.last, save(_plain(snapshot.tensors))),
-            names.state: _write(folder / names.state, json.dumps(state).encode()),
-            names.best: known.get(names.best) or _write(folder / names.best, save(_plain(snapshot.best))),
+            names.last: _write(folder / names.last, save(_plain(snapshot.tensors)), "checkpoint tensors"),
+            names.state: _write(folder / names.state, json.dumps(state).encode(), "checkpoint state"),
+            names.best: known.get(names.best)
+            or _write(folder / names.best, save(_plain(snapshot.best)), "checkpoint best"),
         }
         if before.files and before.epoch < snapshot.epoch:
-            write_atomically(folder / PREVIOUS, before.text())
-        write_atomically(folder / COMMIT, _Commit(snapshot.epoch, files).text())
+            write_atomically(folder / PREVIOUS, before.text(), "checkpoint before")
+        write_atomically(folder / COMMIT, _Commit(snapshot.epoch, files).text(), "checkpoint commit")
         _remove_others(folder, keep={*files, *_commit(folder / PREVIOUS, tolerant=True).files, COMMIT, PREVIOUS})
     except OSError as error:
         raise StorageError(f"{folder}: checkpoint of epoch {snapshot.epoch} not written: {error}") from error
@@ -145,8 +147,8 @@ def _names(epoch: int, best_epoch: int) -> _Names:
     return _Names(f"last-{epoch:04d}.safetensors", f"best-{best_epoch:04d}.safetensors", f"state-{epoch:04d}.json")
 
 
-def _write(path: Path, content: bytes) -> dict[str, object]:
-    write_atomically(path, content)
+def _write(path: Path, content: bytes, what: str) -> dict[str, object]:
+    write_atomically(path, content, what)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -166,3 +168,4 @@ def _remove_others(folder: Path, keep: set[str]) -> None:
     for path in folder.iterdir():
         if path.is_file() and path.name not in keep and path.suffix in {".safetensors", ".json"}:
             path.unlink(missing_ok=True)
+            reached("checkpoint of an earlier epoch removed")

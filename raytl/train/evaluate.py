@@ -12,7 +12,7 @@ from raytl.data.store import PictureSet
 from raytl.data.views import View
 from raytl.models.classifier import Classifier
 from raytl.train.device import Precision
-from raytl.train.inputs import FixedView, Inputs
+from raytl.train.inputs import FixedView, Inputs, ahead
 from raytl.train.losses import evaluation_sums
 from raytl.train.metrics import Counts
 from raytl.train.sampling import eval_shares
@@ -35,14 +35,13 @@ class Evaluator:
         """Confusion, loss and weight summed over all pictures and workers; `stored` spares the model its prefix."""
         total = Counts.zeros(self.class_count)
         inputs = stored or FixedView(pictures, self.view)
-        with torch.inference_mode():
-            for share in eval_shares(len(pictures), BATCH, self.world.rank, self.world.size):
-                if len(share):
-                    logits = self._logits(model, inputs, share)
-                    labels = pictures.labels[share].to(logits.device)
-                    total = total + Counts.of(
-                        logits, labels, self.class_count, evaluation_sums(logits, labels, self.loss)
-                    )
+        shares = eval_shares(len(pictures), BATCH, self.world.rank, self.world.size)
+        with torch.inference_mode(), ahead(inputs, shares, 1) as coming:
+            for share in coming:
+                logits = self._logits(model, inputs, share)
+                labels = pictures.labels[share].to(logits.device)
+                sums = evaluation_sums(logits, labels, self.loss)
+                total = total + Counts.of(logits, labels, self.class_count, sums)
         packed = self.world.sum(total.pack().to(self.world.device))
         return Counts.unpack(packed.cpu(), self.class_count)
 
@@ -50,11 +49,11 @@ class Evaluator:
         """Logits `(N, K)` float32 of every picture in the set's order, on every worker; `stored` as in `counts`."""
         rows, indices = [], []
         inputs = stored or FixedView(pictures, self.view)
-        with torch.inference_mode():
-            for share in eval_shares(len(pictures), BATCH, self.world.rank, self.world.size):
-                if len(share):
-                    rows.append(self._logits(model, inputs, share))
-                    indices.append(torch.as_tensor(share, dtype=torch.int64, device=self.world.device))
+        shares = eval_shares(len(pictures), BATCH, self.world.rank, self.world.size)
+        with torch.inference_mode(), ahead(inputs, shares, 1) as coming:
+            for share in coming:
+                rows.append(self._logits(model, inputs, share))
+                indices.append(torch.as_tensor(share, dtype=torch.int64, device=self.world.device))
             if not rows:  # fewer pictures than workers: this one still takes part in the gathering
                 rows = [self._logits(model, inputs, np.array([0]))[:0]]
                 indices = [torch.zeros(0, dtype=torch.int64, device=self.world.device)]

@@ -40,6 +40,14 @@ class Picked:
         """The picked pictures at `rows` (B,)."""
         return self.inputs.batch(self.rows[rows], epoch)
 
+    def expect(self, rows: np.ndarray, epoch: int) -> None:
+        """Has the picked pictures made ready."""
+        self.inputs.expect(self.rows[rows], epoch)
+
+    def forget(self) -> None:
+        """Drops what was not asked for."""
+        self.inputs.forget()
+
 
 def cross_validate(
     recipes: Mapping[str, Recipe], data: FitData, world: World, metric: Metric, cache: PrefixCache | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from raytl.models.classifier import Classifier
 from raytl.recipe import Recipe
 from raytl.train.cache import PrefixCache
 from raytl.train.device import Precision
-from raytl.train.inputs import FixedView, FreshViews, Inputs, StoredViews
+from raytl.train.inputs import AHEAD, FixedView, FreshViews, Inputs, StoredViews
 from raytl.train.prefix import VIEW_SEED, compute, key_of
+from raytl.train.prefix_pass import Produce
 from raytl.train.prefix_store import Activations, Decision, PrefixStore
 from raytl.train.world import World
 
@@ -34,6 +35,11 @@ class Fronts:
     train: Inputs
     val: Inputs | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What is read of the store so far; other runs may read the same."""
+        return sum(each.stored_bytes for each in (self.train, self.val) if isinstance(each, StoredViews))
 
 
 def open_fronts(
@@ -122,7 +128,7 @@ def _stored_views(
         (made,) = compute(model, pictures, shown, depths, rows, precision, VIEW_SEED, view)
         return made
 
-    return StoredViews(views, recipe.freeze_depth, open_entry, anew)
+    return StoredViews(views, recipe.freeze_depth, open_entry, anew, pictures)
 
 
 def _held(entry: Activations, depth: int, device: torch.device) -> StoredViews:
@@ -153,7 +159,24 @@ def store_view(
     keys = [key_of(model, recipe, pictures, depth, view, precision) for depth in depths]
     produce = partial(compute, model, pictures, shown, depths, precision=precision, seed=VIEW_SEED, view_index=view)
     store = open_store(cache.folder, cache.limit_bytes)
-    return store.build(keys, len(pictures), produce, BUILD_BATCH, uses)
+    try:
+        return store.build(keys, len(pictures), _expecting(pictures, produce), BUILD_BATCH, uses)
+    finally:
+        pictures.pixels.forget()
+
+
+def _expecting(pictures: PictureSet, produce: Produce) -> Produce:
+    """`produce`, which is given batches of pictures in order, with pixels of the next ones made ready meanwhile."""
+    said = 0
+
+    def produced(rows: np.ndarray) -> Iterable[Tensor]:
+        nonlocal said
+        until = min(len(pictures), int(rows[-1]) + 1 + AHEAD * len(rows))
+        pictures.pixels.expect(range(max(said, int(rows[0])), until))
+        said = max(said, until)
+        return produce(rows)
+
+    return produced
 
 
 @lru_cache(maxsize=4)

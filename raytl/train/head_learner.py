@@ -17,7 +17,7 @@ from raytl.train.device import Precision
 from raytl.train.guards import check_finite
 from raytl.train.head_array import HeadArray
 from raytl.train.head_counts import ArrayCounts
-from raytl.train.inputs import Inputs
+from raytl.train.inputs import Inputs, ahead
 from raytl.train.metrics import Counts
 from raytl.train.schedule import Schedule
 from raytl.train.world import World
@@ -58,16 +58,17 @@ class HeadLearner:
         self.model.eval()
         noise = noise_of(self.recipe, epoch, self.world)
         total = ArrayCounts.zeros(1, self.array.class_count, self.world.device)
-        for step, share in enumerate(shares):
-            factor = schedule.factor(epoch, step)
-            self.lr = self.recipe.lr * factor
-            labels = self.labels[torch.from_numpy(share)].to(self.world.device)
-            taken = self.array.step(self._features(share, epoch), labels, [factor], noise, self.world)
-            if not bool(taken.finite.all()):
-                own = float(taken.totals[0] / taken.weights[0])
-                check_finite(own, epoch, step)
-                check_finite(float("nan"), epoch, step)  # it was finite here, and not on another worker
-            total = total + taken.counts(labels, self.array.class_count)
+        with ahead(self.inputs, shares, epoch) as coming:
+            for step, share in enumerate(coming):
+                factor = schedule.factor(epoch, step)
+                self.lr = self.recipe.lr * factor
+                labels = self.labels[torch.from_numpy(share)].to(self.world.device)
+                taken = self.array.step(self._features(share, epoch), labels, [factor], noise, self.world)
+                if not bool(taken.finite.all()):
+                    own = float(taken.totals[0] / taken.weights[0])
+                    check_finite(own, epoch, step)
+                    check_finite(float("nan"), epoch, step)  # it was finite here, and not on another worker
+                total = total + taken.counts(labels, self.array.class_count)
         packed = self.world.sum(total.one(0).pack())
         self._show(self.array.head_state(0))
         return Counts.unpack(packed.cpu(), self.array.class_count)

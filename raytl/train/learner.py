@@ -19,9 +19,10 @@ from raytl.models.classifier import Classifier
 from raytl.models.stages import parameter_groups
 from raytl.recipe import Recipe
 from raytl.train.device import Precision
+from raytl.train.distillation import TaughtLoss, Teaching
 from raytl.train.ema import Ema
 from raytl.train.guards import check_finite, check_gradients, check_groups
-from raytl.train.inputs import Inputs
+from raytl.train.inputs import Inputs, ahead
 from raytl.train.losses import LossSums, make_loss, soft_labels
 from raytl.train.metrics import Counts
 from raytl.train.mixing import mix
@@ -68,6 +69,7 @@ class Learner:
         data: the pictures of all workers; each worker draws its share of the training set.
         inputs: the same training pictures as the model is to see them.
         lr_scale: factor on every rate (1, or the recipe's `unfreeze_lr_scale` after unfreezing).
+        teaching: what a teacher makes of the training pictures, where there is one.
     """
 
     def __init__(
@@ -79,11 +81,14 @@ class Learner:
         precision: Precision,
         inputs: Inputs,
         lr_scale: float = 1.0,
+        teaching: Teaching | None = None,
     ) -> None:
         self.recipe, self.model, self.labels, self.world = recipe, model, data.train.labels, world
         self.precision, self.inputs = precision, inputs
         counts = torch.bincount(data.train.labels, minlength=len(data.classes))
-        self.loss = make_loss(recipe, counts.tolist(), world.device)
+        own = make_loss(recipe, counts.tolist(), world.device)
+        self.loss = TaughtLoss(own, teaching.temperature, teaching.weight) if teaching else own
+        self.teaching = teaching
         groups = parameter_groups(model)
         check_groups(model, groups)
         self.optimizer = make_optimizer(recipe, groups, lr_scale)
@@ -98,9 +103,10 @@ class Learner:
         self.model.train()
         mixing = np.random.default_rng((self.recipe.seed, epoch, self.world.rank))
         total = Counts.zeros(self.loss.class_count)
-        for step, share in enumerate(shares):
-            self._set_rates(schedule.factor(epoch, step))
-            total = total + self._step(epoch, step, share, mixing)
+        with ahead(self.inputs, shares, epoch) as coming:
+            for step, share in enumerate(coming):
+                self._set_rates(schedule.factor(epoch, step))
+                total = total + self._step(epoch, step, share, mixing)
         return Counts.unpack(self.world.sum(total.pack().to(self.world.device)).cpu(), self.loss.class_count)
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -139,8 +145,7 @@ class Learner:
         set_rates(self.optimizer, self.recipe.lr * factor)  # each group's own scale holds lr_scale already
 
     def _step(self, epoch: int, step: int, share: np.ndarray, mixing: np.random.Generator) -> Counts:
-        pictures, labels = self._batch(share, epoch)
-        targets = soft_labels(labels, self.loss.class_count)
+        pictures, labels, targets = self._batch(share, epoch)
         pictures, targets = mix(pictures, targets, self.recipe.mixup, self.recipe.cutmix, mixing)
         self.optimizer.zero_grad(set_to_none=True)
         parts = min(self.world.micro_batches, max(1, len(share) // LEAST))
@@ -194,11 +199,15 @@ class Learner:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trained(), self.recipe.clip_norm)
 
-    def _batch(self, share: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, share: np.ndarray, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, labels, and the targets of these as the loss takes them."""
         rows = np.resize(share if len(share) else np.array([0]), max(len(share), LEAST))
         batch = self.inputs.batch(rows, epoch)
         device = self.world.device
-        return batch.to(device, non_blocking=True), self.labels[torch.from_numpy(rows)].to(device)
+        labels = self.labels[torch.from_numpy(rows)].to(device)
+        targets = soft_labels(labels, self.loss.class_count)
+        taught = self.teaching.beside(targets, rows) if self.teaching else targets
+        return batch.to(device, non_blocking=True), labels, taught
 
 
 def trained_state(model: Classifier, recipe: Recipe) -> dict[str, Tensor]:

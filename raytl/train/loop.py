@@ -22,6 +22,7 @@ from raytl.train.cache import PrefixCache
 from raytl.train.checkpoint import Snapshot
 from raytl.train.course import Best, Course, figures_of
 from raytl.train.device import memory_format, resolve_precision
+from raytl.train.distillation import Teaching
 from raytl.train.evaluate import Evaluator
 from raytl.train.fronts import Fronts, make_view, open_fronts, train_inputs
 from raytl.train.guards import check_finite, check_trainable, check_weights_in_use, claim, collapse
@@ -60,7 +61,8 @@ def fit(
 class Run:
     """One fine-tuning run: a fresh model, what it has learned, and the best of its epochs.
 
-    `notes` are sentences about the run that a person should read: what was left out, what looks wrong.
+    `notes` are sentences about the run that a person should read: what was left out, what looks wrong. With `teaching`
+    it learns from a teacher, too, in all but the epochs in which a head is trained first.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class Run:
         metric: Metric,
         trial_id: str,
         cache: PrefixCache | None = None,
+        teaching: Teaching | None = None,
     ) -> None:
         seed_torch(recipe.seed)  # what no weights are loaded for
         self.recipe, self.data, self.world, self.trial_id, self.cache = recipe, data, world, trial_id, cache
+        self.teaching = teaching
         self.model = build_classifier(recipe, len(data.classes))
         self.model.to(world.device).to(memory_format=memory_format(self.model))
         check_trainable(self.model)
@@ -128,9 +132,10 @@ class Run:
 
     def _make_learner(self, inputs: Inputs, lr_scale: float) -> Learning:
         claim(self.model, self.trial_id)
-        kind = HeadLearner if trains_head_alone(self.recipe, self.model) else Learner
         recipe = replace(self.recipe, head_lr_scale=1.0) if self.recipe.head_epochs else self.recipe  # it is no novice
-        return kind(recipe, self.model, self.data, self.world, self.precision, inputs, lr_scale)
+        if trains_head_alone(recipe, self.model) and self.teaching is None:  # an array of heads knows labels alone
+            return HeadLearner(recipe, self.model, self.data, self.world, self.precision, inputs, lr_scale)
+        return Learner(recipe, self.model, self.data, self.world, self.precision, inputs, lr_scale, self.teaching)
 
     def _epoch(self, epoch: int) -> EpochRow:
         started_at, begin = datetime.now(UTC), time.perf_counter()

@@ -62,7 +62,7 @@ class Loss:
         each row.
         """
         total = self.each(logits, targets).sum(-1)
-        weight = self._sample_weights(logits, targets).sum(-1)
+        weight = self.sample_weights(logits, targets).sum(-1)
         return LossSums(total, weight.expand_as(total))
 
     def each(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -73,14 +73,15 @@ class Loss:
         smoothed = targets * (1 - self.label_smoothing) + self.label_smoothing / self.class_count
         if self.name == "bce" and wide.shape[-1] > 1:
             losses = F.binary_cross_entropy_with_logits(wide, smoothed.expand_as(wide), reduction="none")
-            return losses.mean(-1) * self._sample_weights(logits, targets)
+            return losses.mean(-1) * self.sample_weights(logits, targets)
         log_probabilities_ = log_probabilities(wide, self.name)
         losses = -weights * smoothed * log_probabilities_
         if self.name == "focal":
             losses = losses * _focus(log_probabilities_, self.focal_gamma)
         return losses.sum(-1)
 
-    def _sample_weights(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def sample_weights(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What every sample weighs, by its label; the arguments are those of `each`, and so is the shape."""
         return (targets.to(_wide(logits)) * self._weights(logits)).sum(-1)
 
     def _weights(self, logits: Tensor) -> Tensor:

@@ -136,8 +136,8 @@ def compute(
 
 
 def pictures_digest(pictures: PictureSet) -> str:
-    """A digest of which pictures these are, in their order, and of the store that they were resized for."""
-    return hashlib.sha256(pictures.store.name.encode() + b"\n" + pictures.keys.tobytes()).hexdigest()
+    """A digest of which pictures these are, in their order, and of the size that they were resized to."""
+    return hashlib.sha256(pictures.pixels.name.encode() + b"\n" + pictures.keys.tobytes()).hexdigest()
 
 
 def weights_digests(model: Classifier) -> tuple[str, ...]:

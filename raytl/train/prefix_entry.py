@@ -24,6 +24,7 @@ import numpy as np
 
 from raytl.errors import StorageError
 from raytl.results.folder import sync_folder
+from raytl.steps import reached
 from raytl.train.prefix import PrefixKey
 from raytl.train.prefix_lock import still_named, writing
 from raytl.train.prefix_rows import Activations, RowLayout
@@ -117,6 +118,7 @@ class Draft:
             json.dump({"version": _VERSION, **asdict(self._facts())}, file)
             file.flush()
             os.fsync(file.fileno())
+        reached("activations sealed")
 
     def publish(self) -> None:
         """Gives the sealed entry its name; from then on any process can open it."""
@@ -124,6 +126,7 @@ class Draft:
             sync_folder(self._path)
             self._path.rename(self._path.parent / self.key.name)
             sync_folder(self._path.parent)
+        reached("activations in their place")
         os.close(self._file)
 
     def discard(self) -> None:

@@ -30,7 +30,7 @@ from raytl.train.guards import check_weights_in_use, collapse
 from raytl.train.head_array import HeadArray, bucket_of
 from raytl.train.head_counts import ArrayCounts
 from raytl.train.head_learner import features_of, noise_of
-from raytl.train.inputs import FixedView, Inputs
+from raytl.train.inputs import FixedView, Inputs, ahead
 from raytl.train.losses import evaluation_sums
 from raytl.train.metrics import Counts
 from raytl.train.sampling import batches, epoch_order, eval_shares, step_count
@@ -179,24 +179,26 @@ class HeadRuns:
         noise = noise_of(self._first, epoch, self._world)
         total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
         finite = torch.ones(len(self._names), dtype=torch.bool, device=self._world.device)
-        for step, rows in enumerate(batches(order, self._first.batch_size, 0, 1)):
-            factors = [course.schedule.factor(epoch, step) for course in self._courses]
-            expected = labels[torch.from_numpy(rows)].to(self._world.device)
-            features = self._frozen.features(self._split.train, rows, epoch)
-            taken = self._array.step(features, expected, factors, noise, self._world)
-            finite &= taken.finite
-            total = total + taken.counts(expected, self._array.class_count)
+        with ahead(self._split.train, batches(order, self._first.batch_size, 0, 1), epoch) as coming:
+            for step, rows in enumerate(coming):
+                factors = [course.schedule.factor(epoch, step) for course in self._courses]
+                expected = labels[torch.from_numpy(rows)].to(self._world.device)
+                features = self._frozen.features(self._split.train, rows, epoch)
+                taken = self._array.step(features, expected, factors, noise, self._world)
+                finite &= taken.finite
+                total = total + taken.counts(expected, self._array.class_count)
         return total, set((~finite).nonzero().flatten().tolist())
 
     def _validate(self) -> ArrayCounts:
         total = ArrayCounts.zeros(len(self._names), self._array.class_count, self._world.device)
-        for rows in eval_shares(len(self._split.held_labels), BATCH, 0, 1):
-            features = self._frozen.features(self._split.held, rows, 1)
-            logits = self._array.logits(features)
-            labels = self._split.held_labels[torch.from_numpy(rows)].to(logits.device)
-            sums = [evaluation_sums(each, labels, self._first.loss) for each in logits]
-            totals, weights = (torch.stack(values) for values in zip(*sums, strict=True))
-            total = total + ArrayCounts.of(logits, labels, self._array.class_count, totals, weights)
+        with ahead(self._split.held, eval_shares(len(self._split.held_labels), BATCH, 0, 1), 1) as coming:
+            for rows in coming:
+                features = self._frozen.features(self._split.held, rows, 1)
+                logits = self._array.logits(features)
+                labels = self._split.held_labels[torch.from_numpy(rows)].to(logits.device)
+                sums = [evaluation_sums(each, labels, self._first.loss) for each in logits]
+                totals, weights = (torch.stack(values) for values in zip(*sums, strict=True))
+                total = total + ArrayCounts.of(logits, labels, self._array.class_count, totals, weights)
         return total
 
     def _event(
