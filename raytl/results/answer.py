@@ -19,10 +19,16 @@ def answer_sentence(answer: Answer | None, varied: Mapping[str, tuple[str, ...]]
     recipe = f" ({recipe_text(best.recipe, varied.get(best.backbone, ()))})" if best.recipe else ""
     compared = "; ".join(comparison_text(comparison) for comparison in answer.comparisons)
     untested = f" Not tested yet: {', '.join(answer.untested)}." if answer.untested else ""
+    first = "Best of those tested so far" if untested else "Best"
+    if best.over:
+        first = f"No final model is within the limits of this study. {first} without them"
+    barred = "; ".join(f"{each.backbone}, {each.role}: {each.over}" for each in answer.barred)
     return (
-        f"{'Best of those tested so far' if untested else 'Best'} is {best.backbone} with {depth_text(best)}{recipe}: "
+        f"{first} is {best.backbone} with {depth_text(best)}{recipe}: "
         f"{percent_interval(best.test)} test accuracy over {extent(best)}; "
-        f"{compared or 'no other model was tested to compare it with'}.{untested}"
+        f"{compared or 'no other model was tested to compare it with'}."
+        f"{f' It is over the limit: {best.over}.' if best.over else ''}"
+        f"{f' Better on validation, but over the limit: {barred}.' if barred else ''}{untested}"
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from raytl.results.marks import cut, drawing, label, polyline, stroke
 from raytl.results.page import Html, classed, tag
 from raytl.results.stats import Interval
 from raytl.results.stylesheet import SERIES
@@ -78,9 +79,8 @@ def axis(values: Iterable[float], name: str, text: Callable[[float], str], log: 
 def panel(title: str, x: Axis, y: Axis, curves: Iterable[Curve] = (), dots: Iterable[Dot] = ()) -> Html:
     """One chart with axes."""
     marks = [*_grid(x, y), *(_curve(curve, x, y) for curve in curves), *(_dot(dot, x, y) for dot in dots)]
-    head = _text(LEFT, 14, _shortened(title, 36), "start", "title")
-    svg = _svg(WIDTH, HEIGHT, title, [head, *marks])
-    return tag("figure", [svg])
+    head = label(LEFT, 14, cut(title, 36), "start", "title")
+    return tag("figure", [drawing(WIDTH, HEIGHT, title, [head, *marks])])
 
 
 def strip(interval: Interval, low: float, high: float) -> Html:
@@ -90,34 +90,34 @@ def strip(interval: Interval, low: float, high: float) -> Html:
         return 5 + (STRIP_WIDTH - 10) * (value - low) / ((high - low) or 1.0)
 
     middle = STRIP_HEIGHT / 2
-    marks = [_line("grid", 5, middle, STRIP_WIDTH - 5, middle)]
+    marks = [stroke("grid", 5, middle, STRIP_WIDTH - 5, middle)]
     if not math.isnan(interval.low):
-        marks.append(_line("whisker", place(interval.low), middle, place(interval.high), middle))
+        marks.append(stroke("whisker", place(interval.low), middle, place(interval.high), middle))
     marks.append(_shape(0, place(interval.value), middle, 4, "mean", ""))
-    return _svg(STRIP_WIDTH, STRIP_HEIGHT, f"{interval.value:.1%}", marks)
+    return drawing(STRIP_WIDTH, STRIP_HEIGHT, f"{interval.value:.1%}", marks)
 
 
 def legend(names: Sequence[str]) -> Html:
     """The series of a chart by name, each with its mark."""
-    marks = [_svg(12, 12, "", [_shape(index, 6, 6, 5, _series(index), "")]) for index in range(len(names))]
+    marks = [drawing(12, 12, "", [_shape(index, 6, 6, 5, _series(index), "")]) for index in range(len(names))]
     return classed("div", "legend", [tag("span", [mark, name]) for mark, name in zip(marks, names, strict=True)])
 
 
 def curve_legend(kinds: Sequence[tuple[str, str]]) -> Html:
     """(kind of curve, what it stands for) with a piece of the line."""
-    marks = [(_svg(22, 12, "", [_path([(1, 6), (21, 6)], kind)]), name) for kind, name in kinds]
+    marks = [(drawing(22, 12, "", [_path([(1, 6), (21, 6)], kind)]), name) for kind, name in kinds]
     return classed("div", "legend", [tag("span", [mark, name]) for mark, name in marks])
 
 
 def _grid(x: Axis, y: Axis) -> list[Html]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    marks = [_text(_across(x, value), bottom + 14, x.text(value), "middle") for value in x.ticks()]
+    marks = [label(_across(x, value), bottom + 14, x.text(value), "middle") for value in x.ticks()]
     for value in y.ticks():
         height = _down(y, value)
-        marks += [_line("grid", LEFT, height, right, height), _text(LEFT - 5, height + 4, y.text(value), "end")]
-    marks.append(_line("grid", LEFT, bottom, right, bottom))
+        marks += [stroke("grid", LEFT, height, right, height), label(LEFT - 5, height + 4, y.text(value), "end")]
+    marks.append(stroke("grid", LEFT, bottom, right, bottom))
     named = {"transform": f"translate(11 {(TOP + bottom) / 2:.1f}) rotate(-90)", "text-anchor": "middle"}
-    return [*marks, _text((LEFT + right) / 2, HEIGHT - 6, x.name, "middle"), tag("text", y.name, named)]
+    return [*marks, label((LEFT + right) / 2, HEIGHT - 6, x.name, "middle"), tag("text", y.name, named)]
 
 
 def _across(x: Axis, value: float) -> float:
@@ -141,7 +141,7 @@ def _curve(curve: Curve, x: Axis, y: Axis) -> Html:
 def _path(points: Sequence[tuple[float, float]], kind: str) -> Html:
     if len(points) == 1:  # one epoch is a point: a short stroke shows it
         points = [(points[0][0] - 4, points[0][1]), (points[0][0] + 4, points[0][1])]
-    return tag("polyline", "", {"class": f"curve {kind}", "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)})
+    return polyline(f"curve {kind}", points)
 
 
 def _dot(dot: Dot, x: Axis, y: Axis) -> Html:
@@ -167,24 +167,6 @@ def _shape(series: int, x: float, y: float, size: float, css_class: str, title: 
     return tag("polygon", told, {"class": css_class, "points": points})
 
 
-def _line(css_class: str, x1: float, y1: float, x2: float, y2: float) -> Html:
-    ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
-    return tag("line", "", {"class": css_class, **{name: f"{value:.1f}" for name, value in ends.items()}})
-
-
-def _text(x: float, y: float, text: str, anchor: str, css_class: str = "tick") -> Html:
-    return tag("text", text, {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "class": css_class})
-
-
-def _svg(width: int, height: int, label: str, marks: Sequence[Html]) -> Html:
-    size = {"width": str(width), "height": str(height), "viewBox": f"0 0 {width} {height}"}
-    return tag("svg", marks, {**size, "role": "img", "aria-label": label})
-
-
 def _round_step(step: float) -> float:
     power = 10.0 ** math.floor(math.log10(step))
     return next(power * factor for factor in (1, 2, 5, 10) if step <= power * factor * (1 + 1e-9))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

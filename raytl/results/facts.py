@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from raytl.errors import DataError
+from raytl.identity import recipe_hash
+from raytl.limits import BYTES_PER_PARAMETER, NO_LIMITS, Limits
 from raytl.metric import METRICS, Metric, find_metric
 from raytl.recipe import FIELD_NAMES, Recipe
 from raytl.results.outcomes import compare, outcomes
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import AFTERWARDS, TrialRow
 from raytl.results.stats import Interval, accuracy_interval, over_splits
 from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables, trial_rows
 
@@ -32,7 +34,7 @@ class FinalModel:
     """One recipe trained again under several seeds (and splits), and tested: means over these runs.
 
     `runs` holds trial ids by split; `stage_count` is that of the backbone, None where no probe tells it. `problem`
-    says why the accuracy has no interval.
+    says why the accuracy has no interval, `over` by what the model is over the study's limits.
     """
 
     backbone: str
@@ -56,11 +58,22 @@ class FinalModel:
     model_path: str | None
     recipe: Recipe | None
     problem: str | None
+    over: str | None = None
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
         """The runs of all splits."""
         return tuple(trial_id for ids in self.runs.values() for trial_id in ids)
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Of one picture, among many."""
+        return 1000 / self.predict_images_per_second if self.predict_images_per_second > 0 else None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the weights, as 32-bit numbers."""
+        return None if self.parameters is None else BYTES_PER_PARAMETER * self.parameters
 
 
 @dataclass(frozen=True)
@@ -77,12 +90,14 @@ class Comparison:
 class Answer:
     """The final model that is best on validation data, against the next backbone's best and its own linear probe.
 
-    `untested` are backbones whose search found something of which no final model has been tested.
+    `untested` are backbones whose search found something of which no final model has been tested. `barred` are better
+    on validation data and over the study's limits; where even `best` is over them, no model is within.
     """
 
     best: FinalModel
     comparisons: tuple[Comparison, ...]
     untested: tuple[str, ...] = ()
+    barred: tuple[FinalModel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,18 +124,35 @@ def study_metric(study: Mapping[str, Any]) -> Metric:
     return find_metric(names[0]) if names else METRICS["val_accuracy"]
 
 
-def final_models(tables: Tables, metric: Metric) -> tuple[FinalModel, ...]:
-    """All final models, best first by the mean of `metric` over their runs, then by the lower validation loss."""
-    rows = tables.confirmed.to_pylist()
+def study_limits(study: Mapping[str, Any]) -> Limits:
+    """The limits in `study.json` on what the answer may cost; none where an older version wrote it."""
+    spec = study.get("spec")
+    found = [spec.get(name) for name in ("max_latency_ms", "max_size_mb")] if isinstance(spec, Mapping) else [None] * 2
+    return Limits(*(float(most) if isinstance(most, int | float) else None for most in found))
+
+
+def final_models(tables: Tables, metric: Metric, limits: Limits = NO_LIMITS) -> tuple[FinalModel, ...]:
+    """All final models, best first by the mean of `metric` over their runs, then by the lower validation loss.
+
+    Those over the limits come last: the first is the answer. What was made of them is told apart (`afterwards.py`).
+    """
+    rows = [row for row in tables.confirmed.to_pylist() if row["role"] not in AFTERWARDS]
     several_splits = len({row["split"] for row in rows}) > 1
-    groups: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:  # a recipe's hash covers the split: the same recipe has another one in each
-        groups[row["backbone"], row["role"], "" if several_splits else row["recipe_hash"]].append(row)
     trials = {row.trial_id: row for row in trial_rows(tables.trials)}
-    return tuple(sorted((_final_model(tables, trials, group) for group in groups.values()), key=metric.key))
+    groups: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        trial, own = trials.get(row["trial_id"]), row["recipe_hash"]
+        if several_splits:  # the hash covers the split: the same recipe has another one in each
+            own = recipe_hash(trial.recipe, "") if trial else row["role"]
+        groups[row["backbone"], own].append(row)  # not by role: what was best is another's head in an extended study
+    models = (final_model(tables, trials, group) for group in groups.values())
+    judged = [replace(each, over=limits.excess(each.predict_images_per_second, each.parameters)) for each in models]
+    return tuple(sorted(judged, key=lambda model: (model.over is not None, metric.key(model))))
 
 
-def find_answer(tables: Tables, models: Sequence[FinalModel], searches: Sequence[BackboneSearch]) -> Answer | None:
+def find_answer(
+    tables: Tables, models: Sequence[FinalModel], searches: Sequence[BackboneSearch], metric: Metric
+) -> Answer | None:
     """What the study concludes from `final_models`; None where no final model is there yet."""
     if not models:
         return None
@@ -135,6 +167,14 @@ def find_answer(tables: Tables, models: Sequence[FinalModel], searches: Sequence
         best,
         comparisons=tuple(_comparison(tables, best, name, found[0]) for name, found in named if found),
         untested=tuple(search.backbone for search in searches if search.best and search.backbone not in tested),
+        barred=tuple(each for each in others if each.over and not best.over and metric.key(each) < metric.key(best)),
+    )
+
+
+def behind_first(tables: Tables, models: Sequence[FinalModel]) -> tuple[Comparison | None, ...]:
+    """The first of `models` compared with each of them, picture by picture; None with itself."""
+    return tuple(
+        _comparison(tables, models[0], "the first", model) if place else None for place, model in enumerate(models)
     )
 
 
@@ -159,7 +199,8 @@ def train_count(tables: Tables) -> int:
     return len(usable)
 
 
-def _final_model(tables: Tables, trials: Mapping[str, TrialRow], rows: list[dict[str, Any]]) -> FinalModel:
+def final_model(tables: Tables, trials: Mapping[str, TrialRow], rows: list[dict[str, Any]]) -> FinalModel:
+    """The runs of one recipe, given as rows of `confirmed`, as one model; `trials` are the study's by their ids."""
     first = rows[0]
     of_backbone = [row for row in trials.values() if row.backbone == first["backbone"]]
     probed = [row["freeze_depth"] for row in rows if row["role"] == PROBE]
@@ -170,7 +211,7 @@ def _final_model(tables: Tables, trials: Mapping[str, TrialRow], rows: list[dict
     trial = trials.get(first["trial_id"])
     return FinalModel(
         backbone=first["backbone"],
-        role=first["role"],
+        role=rows[-1]["role"],
         freeze_depth=first["freeze_depth"],
         stage_count=stage_count(of_backbone) or max(probed, default=None),
         seeds=tuple(sorted({row["seed"] for row in rows})),

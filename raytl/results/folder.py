@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from raytl.errors import ConfigError, StorageError
+from raytl.redaction import redacted_values
+from raytl.steps import reached
 
 TEMPORARY = ".tmp-"  # a leading dot: pyarrow.dataset and shell globs pass over such files
-
-Step = Callable[[str], None]
-
-
-def no_step(name: str) -> None:
-    """The hook of a real run: nothing happens between two steps. Tests pass one that raises, as a kill would."""
+HEAT_FILE = "grad_cam.jpg"  # beside each final model: where in some test pictures it looks
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,11 @@ class StudyFolder:
     @property
     def tensorboard(self) -> Path:
         return self.root / "tensorboard"
+
+    @property
+    def tensorboard_finals(self) -> Path:
+        """Published models alone, a run each: among hundreds of trials nobody finds them."""
+        return self.root / "tensorboard_finals"
 
     @property
     def models(self) -> Path:
@@ -75,10 +77,30 @@ class StudyFolder:
                 f"{self.root}: cannot be written ({error.strerror or error}); give a folder that can with --out"
             ) from error
 
+    def sweep(self) -> int:
+        """Removes what interrupted writes left and returns how much that was; only who holds the lock may.
+
+        Raises:
+            StorageError: something cannot be removed.
+        """
+        left = list(self.root.rglob(f"{TEMPORARY}*"))
+        try:
+            for path in left:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)  # it may have lain in a folder that is gone
+        except OSError as error:
+            raise StorageError(f"{error.filename}: cannot be removed ({error.strerror}); remove it by hand") from error
+        return len(left)
+
     def write_study(self, values: Mapping[str, object]) -> None:
-        """Writes `study.json`: the study as run. A value JSON does not know raises TypeError or ValueError."""
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.study_json, f"{text}\n".encode())
+        """Writes `study.json`: the study as run, without secrets.
+
+        A value JSON does not know raises TypeError or ValueError.
+        """
+        text = json.dumps(redacted_values(values), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.study_json, f"{text}\n".encode(), "study")
 
     def read_study(self) -> dict[str, object]:
         """What `write_study` wrote.
@@ -106,10 +128,11 @@ class StudyFolder:
         return self.study_json.is_file() or self.ledger.is_dir() or next(foreign, None) is None
 
 
-def write_atomically(path: Path, data: bytes, step: Step = no_step) -> None:
+def write_atomically(path: Path, data: bytes, what: str) -> None:
     """Writes a file so that, killed at any moment, `path` holds all of `data` or what it held before.
 
-    A temporary file in the same folder, fsync, rename, fsync of the folder; `step` is called by name after each.
+    A temporary file in the same folder, fsync, rename, fsync of the folder; steps are named after `what` is written.
+    Interrupted by Ctrl-C or SIGTERM it leaves no temporary file, either.
 
     Raises:
         StorageError: with the bytes needed and free where the disk is full; the temporary file is removed.
@@ -119,16 +142,19 @@ def write_atomically(path: Path, data: bytes, step: Step = no_step) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            step("written")
+            reached(f"{what} written")
             os.fsync(file.fileno())
-        step("synced")
+        reached(f"{what} synced")
         temporary.replace(path)
-        step("renamed")
+        reached(f"{what} renamed")
         sync_folder(path.parent)
-        step("folder synced")
+        reached(f"{what} in its folder")
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StorageError(_write_problem(path, len(data), error)) from error
+    except KeyboardInterrupt:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from raytl.errors import StorageError
-from raytl.results.folder import TEMPORARY, Step, no_step, sync_folder, write_atomically
+from raytl.results.folder import TEMPORARY, sync_folder, write_atomically
 from raytl.results.schemas import TABLES, Row, conform, schema, to_table
+from raytl.steps import reached
 
 LOOSE_LIMIT = 256  # chosen: rolling them costs about as much as ten commits
 SEGMENT_LIMIT = 64  # chosen: a table of 500,000 commits is rewritten 30 times and read from at most 320 files
@@ -66,22 +67,21 @@ class Ledger:
     that were set aside in `_damaged/`.
     """
 
-    def __init__(self, folder: Path, step: Step) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._step = step
         self._files: defaultdict[str, list[_File]] = defaultdict(list)
         self._next_number = 1
         self.removed_files = 0
         self.problems: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, step: Step = no_step) -> Ledger:
+    def open(cls, folder: Path) -> Ledger:
         """Opens or begins the ledger in `folder` (a study's `StudyFolder.ledger`) and goes on with its numbers.
 
         Raises:
             StorageError: the folder cannot be read or written.
         """
-        ledger = cls(folder, step)
+        ledger = cls(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             ledger._recover()
@@ -100,7 +100,13 @@ class Ledger:
         number = self._next_number
         self._next_number += 1  # used even when writing fails: no two files may ever claim one number
         self._files[table].append(self._write(table, number, number, content))
-        self._roll_when_many(table)
+        try:
+            self._roll_when_many(table)
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder}: commits cannot be rolled into one file ({error}); all rows are kept: make room or "
+                "mend the folder, then resume"
+            ) from error
         return number
 
     def _write(self, table: str, first: int, last: int, content: pa.Table) -> _File:
@@ -108,7 +114,7 @@ class Ledger:
         checksum = _checksum(data)
         numbers = f"{first:08d}" if first == last else f"{first:08d}-{last:08d}"
         path = self._folder / f"{numbers}-{table}-{checksum}.arrow"
-        write_atomically(path, data, lambda name: self._step(f"{'commit' if first == last else 'segment'} {name}"))
+        write_atomically(path, data, f"{'commit' if first == last else 'segment'} of {table}")
         return _File(path, table, first, last, checksum)
 
     def _roll_when_many(self, table: str) -> None:
@@ -145,14 +151,14 @@ class Ledger:
             aside = self._folder / DAMAGED
             aside.mkdir(exist_ok=True)
             file.path.rename(aside / file.path.name)
-            self._step("damaged file set aside")
+            reached("damaged file set aside")
         if damaged:
             self.problems = tuple(_set_aside_problems(self._folder))
 
     def _remove(self, paths: list[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
-            self._step("covered file removed")
+            reached("covered file removed")
         if paths:
             sync_folder(self._folder)
 

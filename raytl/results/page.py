@@ -5,6 +5,7 @@ The page forbids itself by its content policy to fetch or run anything.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -20,7 +21,7 @@ class Html(str):
 Content = str | Iterable[str]
 
 NO_ATTRIBUTES: Mapping[str, str] = {}
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # pictures that lie in the page itself
 
 
 def tag(name: str, content: Content = "", attributes: Mapping[str, str] = NO_ATTRIBUTES) -> Html:
@@ -70,6 +71,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], limit: int)
     whole = classed("div", "scroll", [tag("table", [tag("thead", [head]), tag("tbody", body)])])
     left = len(rows) - limit
     return join([whole, note(f"{left:,} more are in the tables.")]) if left > 0 else whole
+
+
+def photograph(jpeg: bytes, described: str) -> Html:
+    """A picture within the page, and in words for who cannot see it."""
+    source = f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
+    return Html(f'<img src="{source}" alt="{escape(described)}">')
 
 
 def document(title: str, subtitle: str, sections: Sequence[Html], contents: Sequence[tuple[str, str]]) -> str:

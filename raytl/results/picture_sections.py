@@ -12,7 +12,7 @@ from raytl.results.confusion import Confusion
 from raytl.results.facts import FinalModel
 from raytl.results.health import Copies, Finding, Health
 from raytl.results.history import Incident, flatten
-from raytl.results.page import Html, classed, note, section, table, tag, text_table
+from raytl.results.page import Html, classed, note, photograph, section, table, tag, text_table
 from raytl.results.wording import NOTHING, count, percent
 
 COUNTED_CLASSES = 25  # chosen: above it numbers do not fit the cells
@@ -22,7 +22,10 @@ NAMED_TRIALS = 3
 FOLDED = "backbones."
 HOT_SHARE = 0.75  # chosen: from here on the shade asks for white figures
 
+NO_HEAT = "No final model has been published yet, or its heat maps were removed."
+
 Matrix = tuple[FinalModel, Confusion | None]
+Heat = tuple[str, bytes]  # a backbone's name and a JPEG
 
 
 def confusion_section(matrices: Sequence[Matrix]) -> Html:
@@ -51,6 +54,21 @@ def classes_section(model: FinalModel | None, confusion: Confusion | None) -> Ht
     )
     header = ("class", "test pictures", "precision", "recall", "F1")
     return section("classes", "Classes", [note(about), table(header, rows)])
+
+
+def heat_section(drawn: Sequence[Heat]) -> Html:
+    """Where the final models look, in their worst mistakes and in some right answers."""
+    about = (
+        "Test pictures as the model sees them, and in colour what speaks for the class it predicts (Grad-CAM): red "
+        "most, blue little, grey nothing or what speaks against it. The worst mistakes come first, then right answers. "
+        "A map is as coarse as what the head reads, and shows where, not why: heat on a background that goes with a "
+        "class warns of a model that learned the background."
+    )
+    panels = [
+        tag("div", [tag("h3", name), photograph(jpeg, f"Heat maps of {name} over test pictures")])
+        for name, jpeg in drawn
+    ]
+    return section("heat", "Where the models look", [note(about), *panels] if panels else [note(NO_HEAT)])
 
 
 def health_section(health: Health) -> Html:

@@ -1,149 +1,238 @@
-"""What a person sees while a study runs: a live table in a terminal, plain lines in a log."""
+"""How far a study has come: what is counted, the best so far, and what can honestly be said of the time left.
+
+Rows are counted, not events: what an earlier run of the study recorded counts like what is told now, and what is told
+twice counts once.
+"""
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import dataclass, field
-from types import TracebackType
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-
+from raytl.design import cells_of
+from raytl.estimate import time_text
 from raytl.metric import Metric
+from raytl.money import HOUR_SECONDS
+from raytl.results.ranking import ranked
 from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.usage import amount
+from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH
+from raytl.study import LADDER, Study
 
-# Escape sequences (a worker's error may be colored) and, after them, all control characters and line ends.
-_UNPRINTABLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+RANKED = ("completed", "stopped")
+BAD = ("diverged", "failed")
+ROLES = 3  # the most that is confirmed of a backbone: its best recipe, its best head and its linear probe
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tally:
-    """One backbone's search so far."""
+    """One backbone so far: its trials by what became of them, of how many, its best one, and the best after each."""
 
+    backbone: str
     wanted: int
-    running: set[str] = field(default_factory=set)
+    running: int = 0
     done: int = 0
     stopped: int = 0
     bad: int = 0
     best: TrialRow | None = None
+    curve: tuple[float, ...] = ()
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over, however they ended."""
+        return self.done + self.stopped + self.bad
 
 
 class Progress:
-    """A study's progress; use as a context. `trials` are wanted per backbone, `finals` in all."""
+    """Counts what is told of a study. Without `begin` it knows no backbones and counts those that it is told of."""
 
-    def __init__(self, metric: Metric, console: Console | None = None) -> None:
+    def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._console = console or Console(highlight=False)
-        self._begin = time.monotonic()
-        self._search_begin = self._begin
-        self._tallies: dict[str, Tally] = {}
-        self._finals = 0
-        self._live: Live | None = None
+        self._begin = self._step_begin = time.monotonic()
+        self._study: Study | None = None
+        self._counted = SEARCH  # the stage whose trials fill the table
+        self._rows: dict[str, TrialRow] = {}
+        self._ended: list[TrialRow] = []  # in the order in which they ended
+        self._shares: dict[str, tuple[float, float]] = {}  # of each trial's epochs: done before, done by now
+        self._left_out: dict[str, int] = {}
+        self._step, self._step_left = "", 0
+        self._step_ended: set[str] = set()
 
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(self._table(), console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
+    @property
+    def seconds(self) -> float:
+        """Since the study began."""
+        return time.monotonic() - self._begin
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
+    @property
+    def is_design(self) -> bool:
+        """Whether a design's runs are counted, not a search's trials."""
+        return self._counted == CONFIRM
 
-    def expect(self, backbones: tuple[str, ...], trials: int) -> None:
-        """How many search trials each backbone is to have."""
-        self._tallies = {name: Tally(trials) for name in backbones}
-        self._refresh()
+    def begin(self, study: Study) -> None:
+        """The study whose trials are counted."""
+        self._study, self._counted = study, CONFIRM if study.design else SEARCH
 
-    def say(self, text: str) -> None:
-        """A line of its own, whatever stands in `text`."""
-        line = _UNPRINTABLE.sub(lambda found: "" if found[0].startswith("\x1b[") else " ", text)
-        self._console.print(f"[{self._clock()}] {line}", markup=False, emoji=False, soft_wrap=True)
+    def known(self, trials: Sequence[TrialRow]) -> None:
+        """What an earlier run recorded. Trials that were under way then are not, until they have begun again."""
+        over = [row for row in trials if row.status != "running"]
+        for row in sorted(over, key=lambda row: row.ended_at or row.started_at):
+            self._rows[row.trial_id] = row
+            self._ended.append(row)
+
+    def step(self, name: str, left: int) -> None:
+        """A step begins, with so many tasks left to do."""
+        self._step, self._step_left, self._step_begin = name, left, time.monotonic()
+        self._step_ended, self._shares = set(), {}
+
+    def settled(self, backbone: str, left_out: int) -> None:
+        """The search leaves out so many trials of a backbone."""
+        self._left_out[backbone] = left_out
 
     def started(self, trial: TrialRow) -> None:
         """A trial has begun."""
-        if trial.stage == "search":
-            if not any(tally.running or tally.done or tally.stopped or tally.bad for tally in self._tallies.values()):
-                self._search_begin = time.monotonic()
-            self._tallies[trial.backbone].running.add(trial.trial_id)
-        self._refresh()
+        self._rows[trial.trial_id] = trial
 
     def epoch(self, trial: TrialRow, row: EpochRow) -> None:
-        """A trial has finished an epoch; lines are kept for its end."""
-        self._refresh()
+        """A trial has finished an epoch."""
+        whole = max(trial.recipe.epochs, row.epoch)
+        before, _ = self._shares.get(trial.trial_id, ((row.epoch - 1) / whole, 0.0))
+        self._shares[trial.trial_id] = (before, row.epoch / whole)
 
-    def ended(self, trial: TrialRow) -> None:
-        """A trial is over: one line, whatever became of it."""
-        if trial.stage == "search":
-            self._count(self._tallies[trial.backbone], trial)
-            tally = self._tallies[trial.backbone]
-            ended = tally.done + tally.stopped + tally.bad
-            self.say(f"{trial.backbone} {ended}/{tally.wanted}: {self._result(trial)}{self._time_left()}")
-        elif trial.stage == "probe":
-            self._rank(self._tallies[trial.backbone], trial)  # hundreds at once: whoever trains them says it in a line
-        else:
-            self._finals += 1
-            self.say(f"{trial.backbone} final model ({trial.origin}, seed {trial.recipe.seed}): {self._result(trial)}")
-        self._refresh()
+    def ended(self, trial: TrialRow) -> bool:
+        """A trial is over; whether it is the best of its backbone so far, among those that are compared with it."""
+        known = self._rows.get(trial.trial_id)
+        self._rows[trial.trial_id] = trial
+        if known is None or known.status == "running":
+            self._ended.append(trial)
+        before, _ = self._shares.get(trial.trial_id, (0.0, 0.0))
+        self._shares[trial.trial_id] = (before, 1.0)
+        self._step_ended.add(trial.backbone if self._step == PROBE else trial.trial_id)
+        return self._best(trial.backbone) is trial
 
-    def _count(self, tally: Tally, trial: TrialRow) -> None:
-        tally.running.discard(trial.trial_id)
-        tally.done += trial.status == "completed"
-        tally.stopped += trial.status == "stopped"
-        tally.bad += trial.status in ("diverged", "failed")
-        self._rank(tally, trial)
+    def tallies(self) -> list[Tally]:
+        """Every backbone so far."""
+        rows = list(self._rows.values())  # at once: another thread may be told of a trial
+        names = self._study.backbones if self._study else dict.fromkeys(row.backbone for row in rows)
+        return [self._tally(name, rows) for name in names]
 
-    def _rank(self, tally: Tally, trial: TrialRow) -> None:
-        ranked = trial.status in ("completed", "stopped")
-        if ranked and (tally.best is None or self._metric.key(trial) < self._metric.key(tally.best)):
-            tally.best = trial
+    def counts(self, backbone: str) -> str:
+        """`3/8`: how many of a backbone's trials are over, of how many; without the latter where it is not known."""
+        tally = self._tally(backbone, list(self._rows.values()))
+        return f"{tally.ended}/{tally.wanted}" if tally.wanted else str(tally.ended)
 
-    def _result(self, trial: TrialRow) -> str:
-        if trial.status in ("diverged", "failed"):
-            return f"{trial.status}: {trial.reason}"
-        recipe = trial.recipe
-        said = {"completed": "", "stopped": " (stopped)"}[trial.status]
-        return (
-            f"{self._figure(trial)} after {trial.epochs_run} epochs{said}, lr {recipe.lr:.1e}, "
-            f"batch {recipe.batch_size}, {recipe.freeze_depth} stages frozen, {trial.seconds or 0:.0f} s"
-        )
+    def finals(self) -> str:
+        """`3/18`: the same of final models, all backbones together."""
+        ended = sum(row.stage == CONFIRM and row.status != "running" for row in list(self._rows.values()))
+        total = ended + self._left()
+        return f"{ended}/{total}" if self._step in (CONFIRM, DESIGN) else str(ended)
 
-    def _figure(self, trial: TrialRow) -> str:
-        value = getattr(trial, self._metric.name)
-        return f"{self._metric.name} {value:.3f}" if value is not None else "no figure"
+    @property
+    def total(self) -> int:
+        """How many trials the step under way has, those of an earlier run included."""
+        if self._step == SEARCH:
+            return sum(tally.wanted for tally in self.tallies())
+        return self._step_left
 
-    def _time_left(self) -> str:
-        ended = sum(tally.done + tally.stopped + tally.bad for tally in self._tallies.values())
-        wanted = sum(tally.wanted for tally in self._tallies.values())
-        if not ended or ended >= wanted:
-            return ""
-        seconds = (time.monotonic() - self._search_begin) / ended * (wanted - ended)
-        return f"; about {_said(seconds)} of search left"
+    def left_seconds(self) -> float | None:
+        """For the step under way, at its pace so far; None where nothing is known of it.
 
-    def _clock(self) -> str:
-        return f"{time.monotonic() - self._begin:5.0f} s"
+        That is before a whole trial's work is done, and while backbones are probed: they differ in price, and are too
+        few for a pace.
+        """
+        left = self._left()
+        work = sum(now - before for before, now in list(self._shares.values()))
+        if self._step not in (SEARCH, CONFIRM, DESIGN) or work < 1 or left == 0:
+            return None
+        under_way = sum(now for name, (_, now) in list(self._shares.items()) if now < 1)
+        seconds = (time.monotonic() - self._step_begin) / work * max(0.0, left - under_way)
+        limit = self._limit_seconds()
+        return seconds if limit is None or self._step != SEARCH else min(seconds, limit)
 
-    def _refresh(self) -> None:
-        if self._live is not None:
-            self._live.update(self._table())
+    def time_left(self) -> str:
+        """`; about 2 min of search left`, or nothing."""
+        seconds = self.left_seconds()
+        what = " of search" if self._step == SEARCH else ""
+        return f"; about {time_text(seconds)}{what} left" if seconds is not None else ""
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._clock().strip()}{self._time_left()}", title_justify="left")
-        for name in ("backbone", "running", "done", "stopped", "failed", "best so far", "recipe"):
-            table.add_column(name, overflow="fold")
-        for backbone, tally in self._tallies.items():
-            best = tally.best
-            recipe = f"lr {best.recipe.lr:.1e}, {best.recipe.freeze_depth} frozen" if best else ""
-            counts = (str(len(tally.running)), f"{tally.done}/{tally.wanted}", str(tally.stopped), str(tally.bad))
-            table.add_row(backbone, *counts, self._figure(best) if best else "", recipe)
-        if self._finals:
-            table.add_row("final models", "", str(self._finals), "", "", "", "")
-        return table
+    def sentence(self) -> str:
+        """Where the study is, what is known of the time left, and what comes then."""
+        parts = [f"{self._where()}{self._about()}", *self._then()]
+        if self._study and self._study.time_limit_seconds is not None:
+            rest = self._study.time_limit_seconds - self.seconds
+            parts.append(f"{time_text(rest)} of --time left" if rest > 0 else "--time is used up")
+        if self._study and self._study.budget_hours is not None:
+            hours = sum(row.worker_seconds or 0.0 for row in list(self._rows.values())) / HOUR_SECONDS
+            parts.append(f"{amount(hours)} of {self._study.budget_hours:g} worker-hours used")
+        return "; ".join(parts)
 
+    def _where(self) -> str:
+        if self._step == PROBE:
+            return f"probing, {len(self._step_ended)} of {self._step_left} backbones"
+        if self._step == SEARCH:
+            ended = sum(tally.ended for tally in self.tallies())
+            return f"searching, {ended} of {self.total} trials"
+        if self._step in (CONFIRM, DESIGN):
+            over, total = self.finals().split("/")
+            return f"{'runs' if self._step == DESIGN else 'confirming'}, {over} of {total}"
+        return "writing models and report" if self._step == REPORT else "getting ready"
 
-def _said(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    def _about(self) -> str:
+        seconds = self.left_seconds()
+        return f", about {time_text(seconds)} left" if seconds is not None else ""
+
+    def _then(self) -> list[str]:
+        """The steps to come, each with the most tasks that it can have."""
+        study = self._study
+        if study is None or study.design or self._step not in ("", PROBE, SEARCH):
+            return []
+        finals = f"then up to {len(study.backbones) * ROLES * study.confirm_seeds * study.splits} final models"
+        trials = f"then {study.trials * len(study.backbones)} trials"
+        steps = {"": [trials, finals], PROBE: [trials, finals], SEARCH: [finals]}[self._step]
+        return ["then probing", *steps] if not self._step and study.policy == LADDER else steps
+
+    def _limit_seconds(self) -> float | None:
+        """Of the time that the search may take, what is left."""
+        limit = self._study.search_seconds if self._study else None
+        return None if limit is None else max(0.0, limit - self.seconds)
+
+    def _left(self) -> int:
+        """Tasks of the step under way that are not over."""
+        if self._step == SEARCH:
+            return sum(max(0, tally.wanted - tally.ended) for tally in self.tallies())
+        return max(0, self._step_left - len(self._step_ended))
+
+    @property
+    def _each(self) -> int:
+        """Trials, or a design's runs, of each backbone; 0 where it is not known."""
+        if self._study is None:
+            return 0
+        cells = len(cells_of(self._study.design)) * self._study.confirm_seeds * self._study.splits
+        return cells or self._study.trials
+
+    def _tally(self, backbone: str, rows: Sequence[TrialRow]) -> Tally:
+        own = [row.status for row in rows if row.backbone == backbone and row.stage == self._counted]
+        running, bad = own.count("running"), sum(own.count(status) for status in BAD)
+        done, stopped = own.count("completed"), own.count("stopped")
+        wanted = max(self._each - self._left_out.get(backbone, 0), len(own))
+        best, curve = self._best(backbone), tuple(self._curve(backbone))
+        return Tally(backbone, wanted if self._study else 0, running, done, stopped, bad, best, curve)
+
+    def _ranked(self, backbone: str) -> list[TrialRow]:
+        """Trials with a figure, in the order in which they ended: the best head first, then those of the search."""
+        own = [row for row in list(self._ended) if row.backbone == backbone]
+        heads = [] if self.is_design else ranked([row for row in own if row.stage == PROBE], self._metric)[:1]
+        counted = [row for row in own if row.stage == self._counted and row.status in RANKED]
+        return [row for row in [*heads, *counted] if getattr(row, self._metric.name) is not None]
+
+    def _best(self, backbone: str) -> TrialRow | None:
+        return min(self._ranked(backbone), key=self._metric.key, default=None)
+
+    def _curve(self, backbone: str) -> list[float]:
+        """The best figure after each of them."""
+        curve: list[float] = []
+        best: TrialRow | None = None
+        for row in self._ranked(backbone):
+            best = row if best is None or self._metric.key(row) < self._metric.key(best) else best
+            curve.append(float(getattr(best, self._metric.name)))
+        return curve

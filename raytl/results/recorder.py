@@ -11,17 +11,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raytl.metric import Figures, Metric
+from raytl.redaction import redacted
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger, read_ledger
 from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
 from raytl.results.tables import Tables, epoch_rows, settle, trial_rows
 from raytl.results.tensorboard import BoardWriter
+from raytl.results.usage import held_seconds
 
 SCORELESS = ("diverged", "failed")  # a failure is a status with a reason: its epochs are kept, but rank nowhere
 
 
 class Watcher(Protocol):
-    """Somebody who shows a running study to a person."""
+    """Somebody who shows a running study to a person or a program."""
+
+    def known(self, trials: Sequence[TrialRow]) -> None:
+        """What an earlier run of the study recorded; told once, before anything else of its trials."""
+
+    def step(self, name: str, left: int) -> None:
+        """A step of the study begins (probe, search, confirm, design, report), with so many tasks left to do in it.
+
+        They are backbones to probe, trials to search, final models or runs to train.
+        """
+
+    def settled(self, backbone: str, left_out: int, reason: str) -> None:
+        """The search begins no further trial of a backbone and leaves out so many, for a reason."""
 
     def started(self, trial: TrialRow) -> None:
         """A trial has begun."""
@@ -32,19 +46,29 @@ class Watcher(Protocol):
     def ended(self, trial: TrialRow) -> None:
         """A trial is over; its row says how."""
 
+    def tested(self, row: ConfirmedRow) -> None:
+        """A final model has read the test set."""
+
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended, and what its worker found out."""
+    """How a trial ended, and what its worker found out.
+
+    `worker_seconds` are given for trials that did not hold workers from their start to their end.
+    """
 
     status: str
     reason: str | None = None
     node: str | None = None
     precision_used: str | None = None
     peak_memory_bytes: int | None = None
+    stored_bytes: int | None = None
     cross_validated: Figures | None = None
     cross_validated_count: int | None = None
     attempts: int = 1
+    node_type: str | None = None
+    node_share: float | None = None
+    worker_seconds: float | None = None
 
 
 class Recorder:
@@ -66,6 +90,8 @@ class Recorder:
             self.epochs.setdefault(row.trial_id, []).append(row)
         self.confirmed_ids = set(known.confirmed["trial_id"].to_pylist())
         self._watchers = tuple(watchers)
+        for watcher in self._watchers:
+            watcher.known(tuple(self.trials.values()))
         self._show_last_end(known)
 
     def start(self, *trials: TrialRow) -> None:
@@ -114,6 +140,8 @@ class Recorder:
         self.ledger.commit("predictions", predictions)
         self.ledger.commit("confirmed", [row])
         self.confirmed_ids.add(row.trial_id)
+        for watcher in self._watchers:
+            watcher.tested(row)
 
     def best_epoch(self, trial_id: str) -> EpochRow | None:
         """The epoch whose figures stand for the trial: the last that was the best so far."""
@@ -129,7 +157,10 @@ class Recorder:
 
     def _as_begun(self, trial: TrialRow) -> TrialRow:
         known = self.trials.get(trial.trial_id)
-        return replace(trial, started_at=known.started_at) if known else trial
+        if known is None:
+            return trial
+        held = held_seconds(known, self.epochs[trial.trial_id])
+        return replace(trial, started_at=known.started_at, resumed_at=trial.started_at, worker_seconds=held)
 
     def _show_last_end(self, known: Tables) -> None:
         last = known.trials.sort_by("commit_number").slice(max(0, len(known.trials) - 1)).to_pylist()
@@ -153,11 +184,12 @@ def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> T
     has_score = ending.status not in SCORELESS
     best, crossed = (_best(epochs), ending.cross_validated) if has_score else (None, None)
     speeds = sorted(row.images_per_second for row in epochs)
+    ended_at = datetime.now(UTC)
     return replace(
         trial,
         status=ending.status,
-        reason=ending.reason,
-        ended_at=datetime.now(UTC),
+        reason=redacted(ending.reason) if ending.reason else None,
+        ended_at=ended_at,
         seconds=sum((row.ended_at - row.started_at).total_seconds() for row in epochs),
         epochs_run=len(epochs),
         best_epoch=best.epoch if best else None,
@@ -171,6 +203,19 @@ def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> T
         cv_count=ending.cross_validated_count if crossed else None,
         images_per_second=speeds[len(speeds) // 2] if speeds else None,
         peak_memory_bytes=ending.peak_memory_bytes,
+        stored_bytes=ending.stored_bytes,
         node=ending.node,
         precision_used=ending.precision_used,
+        worker_seconds=_held(trial, ending, ended_at),
+        node_type=ending.node_type,
+        node_share=ending.node_share,
     )
+
+
+def _held(trial: TrialRow, ending: Ending, ended_at: datetime) -> float:
+    """Worker-seconds of all attempts of a trial that ends now."""
+    own = ending.worker_seconds
+    if own is None:
+        begun = trial.resumed_at or trial.started_at
+        own = max(0.0, (ended_at - begun).total_seconds()) * trial.worker_count
+    return (trial.worker_seconds or 0.0) + own

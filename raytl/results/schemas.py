@@ -16,6 +16,10 @@ import pyarrow as pa
 from raytl.recipe import FIELD_TYPES, Recipe
 
 SCHEMA_VERSION = 1
+ENSEMBLE = "ensemble"  # the role, and the name in the place of a backbone's, of a mean of several final models
+DISTILL = "distill"  # the stage of trials that learn from a final model or an ensemble
+DISTILLED = "distilled"  # their origin, and their role among final models
+AFTERWARDS = (ENSEMBLE, DISTILLED)  # roles of what is made of a study's final models when they have been tested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,11 @@ class TrialRow:
     `status` is running, completed, stopped (by the scheduler), diverged or failed; the three `val_` values are
     those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which the best
     heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of one
-    picture's forward operations that are frozen.
+    picture's forward operations that are frozen; `stored_bytes` is what the trial read of what these had made of
+    pictures. `worker_seconds` is for how long workers were held for it, times their number, all attempts together
+    (heads that trained together share theirs alike); of a trial under way, in the attempts before the one that began
+    at `resumed_at`. Each worker held the share `node_share` of a machine of the type `node_type`. `cost` follows from
+    these and the prices given last: tables have it, the ledger does not.
     """
 
     study: str
@@ -55,11 +63,17 @@ class TrialRow:
     parameters: int | None = None
     images_per_second: float | None = None
     peak_memory_bytes: int | None = None
+    stored_bytes: int | None = None
     worker_count: int = 1
     node: str | None = None
     split: int = 0
     origin: str = "searcher"
     precision_used: str | None = None
+    resumed_at: datetime | None = None
+    worker_seconds: float | None = None
+    node_type: str | None = None
+    node_share: float | None = None
+    cost: float | None = None
     recipe: Recipe
 
 
@@ -88,7 +102,10 @@ class ConfirmedRow:
     """One final model: a recipe trained again under one seed, and its only reading of the test set.
 
     `role` says why it was trained: `best` (of the backbone), `head` (the best head alone, where more than a head is
-    best) or `probe` (linear, all stages frozen).
+    best) or `probe` (linear, all stages frozen); in a study with a design, the cell's levels. Under the role `ensemble`
+    stands a mean of final models: `members` is JSON, from their trial ids to their weights, its figures are of their
+    recorded probabilities, its seconds sums over them, and its depth is 0. Under the role `distilled`
+    stands a student, and `members` names its one teacher, a final model or an ensemble. `cost` is that of its trial.
     """
 
     trial_id: str
@@ -110,6 +127,8 @@ class ConfirmedRow:
     train_seconds: float
     predict_images_per_second: float
     model_path: str | None = None
+    members: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +145,10 @@ class PredictionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRow:
-    """One picture file. `status` is ok, bad (left out, `reason` says why) or suspect (kept unless told otherwise)."""
+    """One picture file. `status` is ok, bad (left out, `reason` says why) or suspect (kept unless told otherwise).
+
+    `brightness`, `contrast` and `sharpness` are those of `raytl.data.looks.Look`.
+    """
 
     path: str
     label: str = field(metadata={"column": "class"})
@@ -136,6 +158,10 @@ class PictureRow:
     sha256: str | None
     status: str
     reason: str | None = None
+    group: str | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    sharpness: float | None = None
 
 
 Row = TrialRow | EpochRow | ConfirmedRow | PredictionRow | PictureRow

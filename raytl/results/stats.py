@@ -82,6 +82,18 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Interval:
     return _bootstrap(np.concatenate([a, b]).astype(bool), groups, imagined, seed)
 
 
+def independent_difference(a: Interval, b: Interval) -> Interval:
+    """The difference of two figures that share no picture, from the interval of each.
+
+    Newcombe's tenth method (Statistics in Medicine 17, 1998), which Zou and Donner (Statistics in Medicine 27, 2008)
+    give for any two independent figures: each end lies as far out as the two ends that lead there do together. Where
+    an end of `a` or `b` is not known (NaN), neither is that of the difference.
+    """
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    return Interval(value, low, value + math.hypot(a.high - a.value, b.value - b.low))
+
+
 def mean_interval(values: Sequence[float]) -> Interval:
     """The mean of a few independent figures by Student's t; one figure alone has no ends (both NaN).
 

@@ -45,6 +45,9 @@ td.n, th.n { text-align: right; white-space: nowrap; } th.n { white-space: norma
 td.path { overflow-wrap: anywhere; white-space: pre-line; font-size: 12.5px; min-width: 10ch; }
 td.strip { padding: 5px 8px 0; white-space: nowrap; }
 table.figures td:first-child { overflow-wrap: anywhere; min-width: 24ch; max-width: 32ch; }
+td.bar { min-width: 170px; vertical-align: middle; }
+.share { height: 10px; width: calc(160px * var(--share)); min-width: 1px; background: var(--faint); }
+.share.matters { background: var(--c0); }
 td.wide { white-space: normal; min-width: 30ch; }
 tr.first td { font-weight: 650; background: var(--card); }
 table.matrix td { padding: 0; min-width: 26px; height: 26px; text-align: center; vertical-align: middle;
@@ -62,6 +65,7 @@ _CHARTS = """
 .panels { display: flex; flex-wrap: wrap; gap: 10px 20px; }
 .panels > * { flex: none; max-width: 100%; }
 figure { margin: 0; }
+img { max-width: 100%; height: auto; background: #ffffff; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 18px; font-size: 13px; margin: 4px 0 6px; }
 .legend svg { vertical-align: -2px; margin-right: 6px; }
 svg text { font: 11px system-ui, "Liberation Sans", sans-serif; fill: var(--soft); }
@@ -72,14 +76,20 @@ svg text.title { font-weight: 600; font-size: 12px; fill: var(--ink); }
 .curve { fill: none; stroke-width: 1; }
 .curve.stopped { stroke: var(--faint); opacity: 0.75; }
 .curve.completed { stroke: var(--c5); opacity: 0.75; }
+.curve.limit { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .curve.best { stroke: var(--c1); stroke-width: 2.5; }
+.trial { fill: none; stroke-width: calc(0.6px + 1.4px * var(--share)); opacity: calc(0.25 + 0.65 * var(--share));
+  stroke: color-mix(in srgb, var(--c1) calc(var(--share) * 100%), var(--faint)); }
+.trial:hover { stroke: var(--c0); stroke-width: 4px; opacity: 1; }
+.parallel text { pointer-events: none; }
+.parallel .tick { paint-order: stroke; stroke: var(--back); stroke-width: 3px; }
 .dot { stroke: var(--back); stroke-width: 0.7; fill-opacity: 0.85; }
 """
 
 _PRINT = """
 @media print {
   body { font-size: 11px; } main { max-width: none; padding: 0; } nav { display: none; }
-  h2, h3 { break-after: avoid; } figure, tr, .answer { break-inside: avoid; } .scroll { overflow: visible; }
+  h2, h3 { break-after: avoid; } figure, img, tr, .answer { break-inside: avoid; } .scroll { overflow: visible; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import Any
 
@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 
 from raytl.errors import StorageError
 from raytl.metric import Metric
+from raytl.money import price_problems
 from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder, write_atomically
 from raytl.results.ledger import LedgerView, read_ledger
 from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow, conform
+from raytl.results.usage import with_costs, with_costs_of
 
 RANKED_STAGES = ("probe", "search")  # a confirmation trains a ranked recipe again: it does not compete with it
 RANKED_STATUSES = ("completed", "stopped")
@@ -44,10 +46,12 @@ def load_tables(folder: StudyFolder) -> Tables:
     Raises:
         StorageError: neither can be read.
     """
+    prices = _prices(folder)
     if folder.ledger.is_dir():
-        return settle(read_ledger(folder.ledger))
+        return priced(settle(read_ledger(folder.ledger)), prices)
     try:
-        return Tables(**{name: conform(name, pq.read_table(folder.tables / f"{name}.parquet")) for name in TABLES})
+        kept = {name: conform(name, pq.read_table(folder.tables / f"{name}.parquet")) for name in TABLES}
+        return priced(Tables(**kept), prices)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{folder.root}: neither a ledger nor tables can be read ({error})") from error
 
@@ -58,7 +62,7 @@ def compact(folder: StudyFolder) -> None:
     Raises:
         StorageError: the ledger cannot be read or the tables not written.
     """
-    tables = settle(read_ledger(folder.ledger))
+    tables = priced(settle(read_ledger(folder.ledger)), _prices(folder))
     try:
         folder.tables.mkdir(exist_ok=True)
     except OSError as error:
@@ -66,7 +70,13 @@ def compact(folder: StudyFolder) -> None:
     for name in TABLES:
         sink = pa.BufferOutputStream()
         pq.write_table(getattr(tables, name), sink, compression="zstd")
-        write_atomically(folder.tables / f"{name}.parquet", sink.getvalue().to_pybytes())
+        write_atomically(folder.tables / f"{name}.parquet", sink.getvalue().to_pybytes(), f"table of {name}")
+
+
+def priced(tables: Tables, prices: Mapping[str, float]) -> Tables:
+    """The tables with what each trial cost at `prices` (by type of machine, for an hour of it); nulls without."""
+    trials = with_costs(tables.trials, prices)
+    return replace(tables, trials=trials, confirmed=with_costs_of(tables.confirmed, trials))
 
 
 def settle(view: LedgerView) -> Tables:
@@ -156,6 +166,13 @@ def recipe_of(row: Mapping[str, Any]) -> Recipe:
     """
     recipe = {name.removeprefix("recipe_"): value for name, value in row.items() if name.startswith("recipe_")}
     return Recipe(**_known(Recipe, recipe))
+
+
+def _prices(folder: StudyFolder) -> Mapping[str, float]:
+    """The prices that `study.json` holds: those that were given last."""
+    spec = folder.read_study().get("spec") if folder.study_json.exists() else None
+    prices = spec.get("prices") if isinstance(spec, dict) else None
+    return prices if isinstance(prices, dict) and not price_problems(prices) else {}
 
 
 def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.plugins.pr_curve import metadata as pr_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from raytl.errors import StorageError
+from raytl.results.histogram import Histogram
+from raytl.results.pr_curve import THRESHOLDS, PrCurve
 from raytl.results.schemas import EpochRow, TrialRow
+from raytl.steps import reached
 
 SCALARS = {
     "train/loss": "train_loss",
@@ -75,6 +82,11 @@ class BoardWriter:
         """Adds one epoch's scalars at the step of its number; it is on disk, for TensorBoard to read, on return."""
         self._write(row.trial_id, _scalars(SCALARS, row), row.epoch, row.ended_at)
 
+    def histograms(self, trial_id: str, epoch: int, found: Iterable[Histogram]) -> None:
+        """Adds how a trial's weights are distributed after an epoch."""
+        values = [Summary.Value(tag=f"weights/{each.name}", histo=_histogram(each)) for each in found]
+        self._write(trial_id, Summary(value=values), epoch, datetime.now(UTC))
+
     def picture(self, trial_id: str, tag: str, png: bytes, step: int) -> None:
         """Adds a picture, such as a final model's confusion matrix.
 
@@ -82,6 +94,11 @@ class BoardWriter:
             ValueError: `png` is no PNG file.
         """
         self._write(trial_id, Summary(value=[Summary.Value(tag=tag, image=_image(png))]), step, datetime.now(UTC))
+
+    def pr_curves(self, trial_id: str, curves: Iterable[PrCurve]) -> None:
+        """Adds precision and recall of each class of a final model, on its test pictures."""
+        values = [_pr_curve(f"test/precision_recall/{curve.name}", curve) for curve in curves]
+        self._write(trial_id, Summary(value=values), 0, datetime.now(UTC))
 
     def end(self, trial: TrialRow) -> None:
         """Closes a trial with its status and, where it has one, the figures of its best epoch."""
@@ -106,6 +123,7 @@ class BoardWriter:
             writer = self._writers[trial_id]
             writer.add_event(Event(wall_time=time.timestamp(), step=step, summary=summary))
             writer.flush()
+            reached("event written")
         except OSError as error:
             self._writers.pop(trial_id, None)
             raise StorageError(f"{folder}: cannot be written ({error}); make room, then resume") from error
@@ -126,6 +144,26 @@ def _scalars(columns: Mapping[str, str], row: EpochRow | TrialRow) -> Summary:
     return Summary(
         value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value is not None]
     )
+
+
+def _histogram(found: Histogram) -> HistogramProto:
+    return HistogramProto(
+        min=found.least,
+        max=found.most,
+        num=found.number,
+        sum=found.total,
+        sum_squares=found.squares,
+        bucket_limit=found.limits,
+        bucket=found.counts,
+    )
+
+
+def _pr_curve(tag: str, curve: PrCurve) -> Summary.Value:
+    counts = (curve.true_positives, curve.false_positives, curve.true_negatives, curve.false_negatives)
+    rows = (*counts, curve.precision, curve.recall)  # in the plugin's order
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(rows)), TensorShapeProto.Dim(size=THRESHOLDS)])
+    tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=shape, float_val=[float(value) for row in rows for value in row])
+    return Summary.Value(tag=tag, metadata=pr_metadata.create_summary_metadata(tag, "", THRESHOLDS), tensor=tensor)
 
 
 def _session(tag: str, content: HParamsPluginData) -> Summary:

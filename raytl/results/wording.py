@@ -9,6 +9,7 @@ from dataclasses import fields
 from raytl.recipe import Recipe
 from raytl.results.stats import Interval, smallest_difference, wilson_interval
 
+COLUMNS = 100  # chosen: of a terminal that figures are printed for
 NOTHING = "–"
 METRIC_NAMES = {
     "val_accuracy": "validation accuracy",
@@ -17,6 +18,13 @@ METRIC_NAMES = {
 }
 DEFAULTS = {item.name: item.default for item in fields(Recipe)}
 ALWAYS_TOLD = ("lr", "epochs")  # chosen: without them no recipe is understood
+
+
+def running_cost(milliseconds: float | None, size_bytes: int | None) -> str:
+    """What a model costs to run: `1.5 ms a picture, 3.4 MB of weights`, as far as that is known."""
+    time = [] if milliseconds is None else [f"{milliseconds:.3g} ms a picture"]
+    size = [] if size_bytes is None else [f"{size_bytes / 1e6:.1f} MB of weights"]
+    return ", ".join([*time, *size]) or "not known"
 
 
 def percent(value: float | None) -> str:
@@ -31,12 +39,15 @@ def percent_interval(interval: Interval) -> str:
     return f"{percent(interval.value)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-def points(interval: Interval) -> str:
-    """A difference of accuracies: `+1.2 points [+0.3, +2.4]`."""
-    value = f"{100 * interval.value:+.1f} points"
+def points(interval: Interval, unit: str = " points") -> str:
+    """A difference of accuracies: `+1.2 points [+0.3, +2.4]`; without the unit where a column's name tells it.
+
+    What rounds to nothing is `+0.0` from either side.
+    """
+    value = f"{100 * interval.value:+z.1f}{unit}"
     if math.isnan(interval.low):
         return value
-    return f"{value} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    return f"{value} [{100 * interval.low:+z.1f}, {100 * interval.high:+z.1f}]"
 
 
 def metric_text(name: str, value: float | None) -> str:
@@ -64,6 +75,11 @@ def large(value: float | None) -> str:
     return f"{value:.0f}"
 
 
+def megabytes(value: int | None) -> str:
+    """Bytes for a person."""
+    return NOTHING if value is None else f"{value / 1e6:,.0f} MB"
+
+
 def duration(seconds: float | None) -> str:
     """`8.4 s`, `12 min`, `3.1 h`."""
     if seconds is None or math.isnan(seconds):
@@ -76,6 +92,19 @@ def duration(seconds: float | None) -> str:
 def frozen(depth: int, stage_count: int | None) -> str:
     """`7 of 12`: leading stages that are frozen, of how many where that is known."""
     return str(depth) if stage_count is None else f"{depth} of {stage_count}"
+
+
+def shortened(name: str, width: int, gap: str = "…") -> str:
+    """A long name without its middle: both ends tell backbones apart."""
+    if len(name) <= width:
+        return name
+    tail = (width - len(gap)) // 2
+    return f"{name[: width - len(gap) - tail]}{gap}{name[len(name) - tail :]}"
+
+
+def depth_count(depth: int) -> str:
+    """`3 stages frozen`."""
+    return f"{depth} stage{'' if depth == 1 else 's'} frozen"
 
 
 def recipe_text(recipe: Recipe, names: Iterable[str]) -> str:
