@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytl.models.classifier import Classifier, count_parameters
+from raytl.data.split import SPLITS
+from raytl.models.classifier import Classifier, count_parameters, output_count
 from raytl.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What only the study knows of a model: its data in words, and figures such as ("test accuracy", "0.95")."""
+    """What only the study knows of a model: its data in words, and figures such as ("test accuracy", "0.95").
+
+    `counts` has a row for each class: its name, and its pictures in train, val and test; `limits` say what the figures
+    do not cover.
+    """
 
     data: str
     figures: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int, int, int], ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 def card_text(card: ModelCard, model: Classifier, recipe: Recipe, classes: tuple[str, ...], opens_in_timm: bool) -> str:
@@ -24,27 +32,38 @@ def card_text(card: ModelCard, model: Classifier, recipe: Recipe, classes: tuple
     head = f"---\ntags:\n- image-classification\n- {library}\nlibrary_name: {library}\n---\n"
     parts = [
         f"# {recipe.backbone}, {len(classes)} classes\n\n{_how_to_open(opens_in_timm)}",
+        f"## Pictures and outputs\n\n{_pictures(model, recipe, classes)}",
         f"## Data\n\n{card.data}\n\nClasses, in the order of the logits: {', '.join(classes)}.",
-        f"## Figures\n\n{_table(('figure', 'value'), card.figures)}" if card.figures else "",
-        f"## Recipe\n\n{_table(('field', 'value'), _recipe_rows(recipe))}",
+        table_text(("class", *SPLITS), card.counts) if card.counts else "",
+        f"## Figures\n\n{table_text(('figure', 'value'), card.figures)}" if card.figures else "",
+        f"## Limits\n\n{list_text(card.limits)}" if card.limits else "",
+        f"## Recipe\n\n{table_text(('field', 'value'), _recipe_rows(recipe))}",
         f"## Weights it started from\n\n{_weights(model)}",
-        "## Remarks\n\n" + "\n".join(f"- {line}" for line in (*card.remarks, *model.notes)) + "\n"
-        if card.remarks or model.notes
-        else "",
+        f"## Remarks\n\n{list_text((*card.remarks, *model.notes))}" if card.remarks or model.notes else "",
     ]
     return head + "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _how_to_open(opens_in_timm: bool) -> str:
-    lines = (
-        "from pathlib import Path",
-        "from raytl.use.export import load_model",
-        "",
-        'loaded = load_model(Path("."))',
-    )
-    own = "\n".join(("```python", *lines, "```"))
+    own = '```python\nimport raytl\n\nmodel = raytl.load_model(".")\n```'
     other = '```python\nimport timm\n\nmodel = timm.create_model("local-dir:.", pretrained=True)\n```'
-    return f"{other}\n\nor\n\n{own}" if opens_in_timm else own
+    opened = f"{other}\n\nor\n\n{own}" if opens_in_timm else own
+    return f"{opened}\n\nFor other programs: `raytl export MODEL --format onnx` makes one ONNX file of this folder."
+
+
+def _pictures(model: Classifier, recipe: Recipe, classes: tuple[str, ...]) -> str:
+    """How a picture becomes the model's input, and its logits probabilities."""
+    spec = model.input
+    cut = (
+        f"A picture in RGB is resized bicubically with antialiasing until its shorter side has {recipe.eval_resize} "
+        f"pixels, cut to {spec.image_size} x {spec.image_size} around its center, divided by 255, and normalized by "
+        f"mean {list(spec.mean)} and standard deviation {list(spec.std)}."
+    )
+    if output_count(recipe, len(classes)) == 1:
+        return f"{cut} The sigmoid of the one logit is the probability of {classes[1]}."
+    if recipe.loss == "bce":
+        return f"{cut} Probabilities are the sigmoids of the logits, divided by their sum."
+    return f"{cut} Probabilities are the softmax of the logits."
 
 
 def _weights(model: Classifier) -> str:
@@ -60,6 +79,12 @@ def _recipe_rows(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     return tuple((f"`{name}`", str(value)) for name, value in recipe.values().items())
 
 
-def _table(names: tuple[str, str], rows: tuple[tuple[str, str], ...]) -> str:
-    lines = [f"| {left} | {right} |" for left, right in (names, ("---", "---"), *rows)]
-    return "\n".join(lines)
+def table_text(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in (names, ["---"] * len(names), *rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def list_text(lines: Sequence[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)

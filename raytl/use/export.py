@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field, replace
@@ -16,13 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raytl import __version__
-from raytl.errors import StorageError
+from raytl.errors import ConfigError, StorageError
 from raytl.models.backbones import InputSpec
 from raytl.models.carried import CARRIED
 from raytl.models.classifier import Classifier, build_classifier, output_count
 from raytl.models.heads import LAST
 from raytl.models.weights import NONE, WeightsReport
 from raytl.recipe import Recipe
+from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.results.schemas import ENSEMBLE
+from raytl.steps import reached
 from raytl.use.card import ModelCard, card_text
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
@@ -42,6 +46,11 @@ class LoadedModel:
     classes: tuple[str, ...]
     input: InputSpec
     eval_resize: int
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Shorter sides in pixels to which a picture is resized for it: one."""
+        return (self.eval_resize,)
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,15 @@ def save_model(folder: Path, model: Classifier, recipe: Recipe, classes: tuple[s
     """
     form = timm_form(model, recipe, len(classes))
     tensors = _timm_names(model, form) if form else _own_names(model)
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    scratch = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, scratch / WEIGHTS_FILE)
         config = _config(model, recipe, classes, form)
         (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         (scratch / CARD_FILE).write_text(card_text(card, model, recipe, classes, form is not None), "utf-8")
-        _put_in_place(scratch, folder)
+        reached("model drafted")
+        put_in_place(scratch, folder)
     except OSError as error:
         raise StorageError(f"{folder}: the model cannot be written ({error}); nothing there was changed") from error
     finally:
@@ -81,9 +91,15 @@ def load_model(folder: Path) -> LoadedModel:
     """Opens a folder that `save_model` wrote.
 
     Raises:
+        ConfigError: it holds an ensemble, which is more than one model.
         StorageError: where files are missing, damaged, or do not fit each other.
     """
-    own = _own_config(folder)
+    own = own_config(folder)
+    if own.get("format") == ENSEMBLE:
+        raise ConfigError(
+            f"{folder}: holds an ensemble, and this takes a single model; give one of its members, such as "
+            f"{folder / own['members'][0]['folder']}"
+        )
     try:
         recipe, classes = Recipe(**own["recipe"]), tuple(own["classes"])
         plain = replace(recipe, weights=NONE, aux_loss_weight=0.0, freeze_depth=0)
@@ -100,19 +116,30 @@ def load_model(folder: Path) -> LoadedModel:
 
 def timm_form(model: Classifier, recipe: Recipe, class_count: int) -> TimmForm | None:
     """How timm says this model, if it can: its own backbone and pooling, no attention, one linear layer."""
-    plain = recipe.head == "linear" and recipe.attention == "none" and recipe.pool == "backbone"
-    names = model.backbone.classifier_names
-    if model.backbone.source != "timm" or not plain or len(names) != 1 or output_count(recipe, class_count) < 2:
+    if timm_obstacle(model, recipe, class_count):
         return None
     carried = CARRIED.get(recipe.backbone)
     architecture = carried.architecture if carried else recipe.backbone.partition(".")[0]
     arguments = dict(carried.arguments) if carried else _size_argument(model.backbone.net, recipe)
-    form = TimmForm(architecture, names[0], arguments)
+    form = TimmForm(architecture, model.backbone.classifier_names[0], arguments)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         twin = timm.create_model(architecture, num_classes=class_count, **arguments)
     shapes = {name: value.shape for name, value in twin.state_dict().items()}
     ours = {name: value.shape for name, value in _timm_names(model, form).items()}
     return form if shapes == ours else None
+
+
+def timm_obstacle(model: Classifier, recipe: Recipe, class_count: int) -> str | None:
+    """What of a model timm has no way to say; None where nothing is known to stand in the way."""
+    obstacles = (
+        (model.backbone.source != "timm", "its backbone is not timm's"),
+        (recipe.head != "linear", f"head={recipe.head!r}, where timm has one linear layer"),
+        (recipe.attention != "none", f"attention={recipe.attention!r} stands behind the backbone"),
+        (recipe.pool != "backbone", f"pool={recipe.pool!r} is not the backbone's own"),
+        (output_count(recipe, class_count) < 2, "it gives one logit for two classes"),
+        (len(model.backbone.classifier_names) != 1, "timm's own has more than one classifier"),
+    )
+    return next((what for holds, what in obstacles if holds), None)
 
 
 def _size_argument(net: nn.Module, recipe: Recipe) -> dict[str, object]:
@@ -145,8 +172,8 @@ def _config(model: Classifier, recipe: Recipe, classes: tuple[str, ...], form: T
     pretrained = {
         "input_size": [3, spec.image_size, spec.image_size],
         "fixed_input_size": False,
-        "interpolation": "bilinear",
-        "crop_pct": recipe.image_size / recipe.eval_resize,
+        "interpolation": "bicubic",
+        "crop_pct": _crop_share(recipe),
         "crop_mode": "center",
         "mean": list(spec.mean),
         "std": list(spec.std),
@@ -159,22 +186,38 @@ def _config(model: Classifier, recipe: Recipe, classes: tuple[str, ...], form: T
     return {"architecture": form.architecture, "model_args": form.arguments, **named}
 
 
-def _put_in_place(scratch: Path, folder: Path) -> None:
+def _crop_share(recipe: Recipe) -> float:
+    """The share from which timm, which divides by it and rounds down, comes to `eval_resize` again."""
+    share = recipe.image_size / recipe.eval_resize
+    return share if math.floor(recipe.image_size / share) == recipe.eval_resize else math.nextafter(share, 0)
+
+
+def put_in_place(scratch: Path, folder: Path) -> None:
     """Renames `scratch` to `folder`; what was there is moved aside first, so that a reader sees one or the other."""
-    aside = folder.with_name(f"{scratch.name}.old")
+    aside = folder.with_name(f"{scratch.name}-before")
     if folder.exists():
         folder.rename(aside)
+        reached("model before moved aside")
     scratch.rename(folder)
+    reached("model in its place")
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _own_config(folder: Path) -> dict[str, Any]:  # JSON
+def own_config(folder: Path) -> dict[str, Any]:  # JSON
+    """What raytl wrote of a saved model, or of an ensemble, for itself.
+
+    Raises:
+        StorageError: no such thing can be read, or a newer raytl wrote it.
+    """
     path = folder / CONFIG_FILE
     try:
         own = json.loads(path.read_text("utf-8")).get("raytl")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StorageError(f"{folder}: no saved model here; {_remedy(folder)}") from error
     except (OSError, ValueError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no JSON object"
         raise StorageError(
-            f"{folder}: no saved model here ({error}); give the folder that holds {CONFIG_FILE}"
+            f"{folder}: no saved model here, since {CONFIG_FILE} cannot be read ({reason}); {_remedy(folder)}"
         ) from error
     if own is None:
         raise StorageError(
@@ -184,6 +227,17 @@ def _own_config(folder: Path) -> dict[str, Any]:  # JSON
         raise StorageError(f"{folder}: written by raytl {own['version']}, which is newer than this one; update raytl")
     result: dict[str, Any] = own
     return result
+
+
+def _remedy(folder: Path) -> str:
+    """Which folder to give in the place of one that holds no model."""
+    study = StudyFolder(folder.parent if StudyFolder(folder.parent).models == folder else folder)
+    models = [str(path.parent) for path in sorted(study.models.glob(f"[!.]*/{CONFIG_FILE}"))]
+    if models:
+        return f"give the folder of a model, {' or '.join(models)}"
+    if study.study_json.exists():
+        return f"this study has none yet: `raytl resume {study.root}` goes on with it; they come to {study.models}"
+    return f"give a folder that holds {CONFIG_FILE}, such as models/<backbone> of a study"
 
 
 @torch.no_grad()
