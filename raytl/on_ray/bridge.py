@@ -8,21 +8,24 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
-import ray
 from ray.tune import Callback
 from ray.tune.schedulers import TrialScheduler
 
 from raytl.errors import StorageError
 from raytl.identity import recipe_hash
+from raytl.on_ray.actors import keep_actors
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import UNWRITABLE, Job, Report
+from raytl.on_ray.fleet import NO_FLEET, Fleet
+from raytl.on_ray.job import UNWRITABLE, Done, Job, Report
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import STAGE, configuration, job_of
+from raytl.on_ray.proposals import STAGE
 from raytl.on_ray.results import REPORT
-from raytl.on_ray.schedulers import EPOCH, BackboneSchedulers
+from raytl.on_ray.schedulers import BackboneSchedulers
+from raytl.on_ray.stages import configuration, job_of, task_of
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
+from raytl.results.usage import held_seconds
 
 PREFERRED = "the scheduler preferred other trials"
 
@@ -37,9 +40,10 @@ class Bridge:
         workers: int,
         deadline: Deadline,
         on_end: Callable[[TrialRow, Report | None], None],
+        fleet: Fleet = NO_FLEET,
     ) -> None:
         self._plan, self._recorder, self._workers, self._on_end = plan, recorder, workers, on_end
-        self.deadline = deadline
+        self.deadline, self._fleet = deadline, fleet
         self._last: dict[str, Report] = {}
         self._attempts: dict[str, int] = {}
         self._open: set[str] = set()
@@ -66,31 +70,57 @@ class Bridge:
         self._last[report.job.trial_id] = report
         if report.row is not None:
             self._recorder.epoch(report.row)
+            if report.weights:
+                self._recorder.board.histograms(report.job.trial_id, report.row.epoch, report.weights)
 
     def end(self, job: Job, error: str | None = None) -> None:
         """Records how a job ended, `error` being what its worker said; a second call for the same job does nothing."""
         if job.trial_id not in self._open:
             return
         self._open.remove(job.trial_id)
-        report = self._last.get(job.trial_id)
+        report = self._last.pop(job.trial_id, None)
         attempts = self._attempts.get(job.trial_id, job.attempt)
         trial = self._recorder.end(job.trial_id, replace(self._ending(report, error), attempts=attempts))
         self._on_end(trial, report)
 
+    def end_earlier(self, trial: TrialRow, epoch: int) -> None:
+        """Records the end of a trial that was told to stop after `epoch` when the process was killed.
+
+        It counts up to that epoch: since then nobody has worked on it.
+        """
+        why = self.deadline.why if self.deadline.passed else PREFERRED
+        held, berth = held_seconds(trial, self._recorder.epochs[trial.trial_id]), self._fleet.berth("")
+        own = held - (trial.worker_seconds or 0.0)
+        reason = f"{why} after epoch {epoch}"
+        ending = Ending("stopped", reason, None, node_type=berth.node_type, node_share=berth.node_share)
+        self._recorder.end(trial.trial_id, replace(ending, worker_seconds=own))
+
     def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:
-            return Ending("failed", sentence(error or "the worker ended without a report"))
+            berth = self._fleet.berth("")
+            said = sentence(error or "the worker ended without a report")
+            return Ending("failed", said, node_type=berth.node_type, node_share=berth.node_share)
         status, reason = report.ended, report.reason
         if error is not None:
             status, reason = "failed", sentence(error)
         elif status is None:
             when = f"after epoch {report.row.epoch}" if report.row else ""
-            why = "the time was used up" if self.deadline.passed else PREFERRED
+            why = self.deadline.why if self.deadline.passed else PREFERRED
             status, reason = "stopped", f"{why} {when}".strip()
         elif status == "completed" and report.facts.notes:
             reason = "; ".join(report.facts.notes)
-        precision = report.facts.precision or None
-        return Ending(status, reason, report.facts.node, precision, report.facts.peak_memory_bytes)
+        facts = report.facts
+        berth = self._fleet.berth(facts.node_id)
+        return Ending(
+            status,
+            reason,
+            facts.node,
+            facts.precision or None,
+            facts.peak_memory_bytes,
+            facts.stored_bytes,
+            node_type=berth.node_type,
+            node_share=berth.node_share,
+        )
 
 
 def trial_row(plan: Plan, job: Job, tune_trial_id: str, workers: int) -> TrialRow:
@@ -118,68 +148,71 @@ def trial_row(plan: Plan, job: Job, tune_trial_id: str, workers: int) -> TrialRo
 
 
 class TuneEvents(Live, Callback):
-    """Tune's events about trials of one job each."""
+    """Tune's events: those about trials go to the record, what became of a chore to `on_chore`."""
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
+    def __init__(self, bridge: Bridge, on_chore: Callable[[Done], None]) -> None:
+        self._bridge, self._on_chore = bridge, on_chore
         self._begun: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial got its actor."""
+        """A task got its actor."""
         self._begin(trial)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """A report without an epoch, which Tune does not show to the scheduler."""
-        if result[REPORT].row is None:
-            self._bridge.take(result[REPORT])
+        report = result[REPORT]
+        if isinstance(report, Done):
+            self._on_chore(report)
+        elif report.row is None:
+            self._bridge.take(report)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial is over, by itself or by the scheduler."""
-        self._bridge.end(job_of(trial))
+        """A task is over, by itself or by the scheduler."""
+        if isinstance(task_of(trial), Job):
+            self._bridge.end(job_of(trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's worker raised or died, and Tune begins it again: from its last recorded epoch."""
-        trial.config = {**trial.config, **configuration(self._bridge.again(job_of(trial)))}
+        """A task's worker raised or died, and Tune begins it again: a trial from its last recorded epoch."""
+        if isinstance(task_of(trial), Job):
+            trial.config = {**trial.config, **configuration(self._bridge.again(job_of(trial)))}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's worker raised or died once too often, perhaps before it had begun."""
+        """A task's worker raised or died once too often, perhaps before it had begun."""
+        task, error = task_of(trial), trial.get_error() or "the worker died"
+        if not isinstance(task, Job):
+            self._on_chore(Done(task, reason=sentence(error)))
+            return
         self._begin(trial)
-        self._bridge.end(job_of(trial), trial.get_error() or "the worker died")
+        self._bridge.end(task, error)
 
     def _begin(self, trial: Any) -> None:
-        if trial.trial_id not in self._begun:
+        if isinstance(task_of(trial), Job) and trial.trial_id not in self._begun:
             self._begun.add(trial.trial_id)
             self._bridge.start(job_of(trial), trial.trial_id)
 
 
 class StudyScheduler(Live, BackboneSchedulers):
-    """The backbones' schedulers under a deadline.
-
-    Where trials are groups of workers, `decisions` carries the answer to them and Tune is told to go on: a group
-    leaves by itself after its epoch (see `ddp`).
-    """
+    """The backbones' schedulers under a deadline. Trials of the search are compared; final models are recorded only."""
 
     def __init__(
-        self,
-        make_child: Callable[[], TrialScheduler],
-        bridge: Bridge,
-        per_backbone: bool,
-        decisions: Any = None,
+        self, make_child: Callable[[], TrialScheduler], bridge: Bridge, per_backbone: bool, workers_kept: int = 0
     ) -> None:
         super().__init__(
             make_child,
             record=lambda trial, result: bridge.take(result[REPORT]),
-            backbone_of=lambda trial: job_of(trial).recipe.backbone,
+            backbone_of=lambda trial: task_of(trial).backbone,
             name_of=lambda trial: job_of(trial).trial_id,
             per_backbone=per_backbone,
+            is_compared=lambda trial: isinstance(task := task_of(trial), Job) and task.stage == STAGE,
         )
-        self._bridge, self._decisions = bridge, decisions
+        self._bridge, self._workers_kept = bridge, workers_kept
 
     def replay(self, recorder: Recorder) -> None:
         """Takes up the search epochs that an earlier run recorded, in the order in which it did.
 
         A trial that was told to stop, but of which that was not recorded any more, ends now.
         """
+        is_over = self._bridge.deadline.passed
         for row in recorder.earlier_epochs:
             trial = recorder.trials[row.trial_id]
             if trial.stage != STAGE:
@@ -188,21 +221,21 @@ class StudyScheduler(Live, BackboneSchedulers):
             score = value if recorder.metric.maximize else -value
             answer = self.decide(trial.backbone, trial.trial_id, row.epoch, score)
             is_last = row.epoch == recorder.epochs[row.trial_id][-1].epoch < trial.recipe.epochs
-            if answer == TrialScheduler.STOP and is_last and trial.status == "running":
-                recorder.end(trial.trial_id, Ending("stopped", f"{PREFERRED} after epoch {row.epoch}"))
+            if (answer == TrialScheduler.STOP or is_over) and is_last and trial.status == "running":
+                self._bridge.end_earlier(trial, row.epoch)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Introduces a trial; with the first of all, sees to it that workers live until the study's end."""
+        if self._workers_kept:
+            keep_actors(tune_controller, trial.placement_group_factory, self._workers_kept)
+            self._workers_kept = 0
+        super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""
-        if EPOCH not in result:  # a group's loss stopped being a number; it leaves by itself
-            return TrialScheduler.CONTINUE
         answer = super().on_trial_result(tune_controller, trial, result)
-        if self._bridge.deadline.passed:
-            answer = TrialScheduler.STOP
-        if self._decisions is None:
-            return answer
-        name, stop = self._name_of(trial), answer == TrialScheduler.STOP
-        ray.get(self._decisions.post.remote(name, result[EPOCH], stop))
-        return TrialScheduler.CONTINUE
+        over = self._bridge.deadline.passed and self._is_compared(trial)
+        return TrialScheduler.STOP if over else answer
 
 
 def sentence(error: str) -> str:

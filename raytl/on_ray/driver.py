@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from raytl.data.album import Album
-from raytl.data.store import build_store, open_data
+from raytl.address import place_of
+from raytl.data.location import kept_in_cache
+from raytl.design import cells_of
+from raytl.errors import StorageError
+from raytl.estimate import Estimate
+from raytl.machine import cache_folder, free_bytes
 from raytl.metric import find_metric
-from raytl.on_ray.cluster import Slots, divide, joined
-from raytl.on_ray.confirm import confirm
-from raytl.on_ray.deadline import Deadline
+from raytl.money import check_types
+from raytl.on_ray.briefing import data_lines, known_lines, most_trials, place_lines, plan_lines
+from raytl.on_ray.cluster import Slots, divide, has_joined, joined
+from raytl.on_ray.confirm import Confirmation
+from raytl.on_ray.deadline import Budget, Deadline, Earliest
+from raytl.on_ray.experiment import run_stages
+from raytl.on_ray.fleet import Fleet, fleet_of
+from raytl.on_ray.forecast import estimate_study
 from raytl.on_ray.job import Workplace
+from raytl.on_ray.nodes import check_nodes, given_paths
 from raytl.on_ray.plan import (
     Plan,
     build_stores,
-    cache_folder,
+    check_depths,
     check_names,
+    check_sizes,
+    keepings,
     make_plan,
     open_albums,
-    stored_bytes,
 )
-from raytl.on_ray.probe import HEADS, probe
+from raytl.on_ray.probe import HEADS, Probe
 from raytl.on_ray.provenance import known_precisions, write_provenance
-from raytl.on_ray.search import search
+from raytl.on_ray.publication import publish
+from raytl.on_ray.room import check_room
+from raytl.on_ray.search import Search
+from raytl.on_ray.stages import Stage
 from raytl.results.folder import StudyFolder
 from raytl.results.lock import locked
+from raytl.results.mirror import mirrored
 from raytl.results.recorder import Recorder, Watcher
 from raytl.results.report import write_report
-from raytl.results.tables import compact, confirmed_rows, load_tables, prediction_rows
+from raytl.results.schemas import DISTILL
+from raytl.results.tables import compact, load_tables
+from raytl.results.usage import used_line
+from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH
 from raytl.study import LADDER, Study
 from raytl.train.cache import PrefixCache
-from raytl.use.card import ModelCard
-from raytl.use.finals import Final, choose_final, confusion_picture, mistakes_picture, prune, save_final
 
 Say = Callable[[str], None]
 SHARERS = 4  # chosen: runs that read an entry behind one freeze depth: trials of the search, seeds of the confirmation
 FREE_SHARE = 0.1  # of the disk's free space, for what frozen stages make of pictures
-CONFIRM_SHARE = 0.4  # chosen: of `--time`, kept back for confirming, testing and writing the report
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a study ended: how many trials there are, final models included, and how many of them have no figure."""
+    """How a study ended: how many trials there are, final models included, and how many of them have no figure.
+
+    Of a dry run there is an estimate of what the study takes, and nothing else.
+    """
 
     folder: StudyFolder
     trials: int
     without_figure: int
+    estimate: Estimate | None = None
 
     @property
     def exit_code(self) -> int:
@@ -69,160 +88,163 @@ def run_study(
     """
     begin = time.monotonic()
     check_names(study)
+    check_depths(study)
     folder = StudyFolder(out)
     cache = cache_folder()
     albums = open_albums(study, cache)
-    _say_data(albums[0], say)
-    with joined(study.address) as resources:
-        slots = divide(resources, study.workers_per_trial, study.trials * len(study.backbones))
+    place = place_of(study.address)
+    _say_all([*data_lines(albums[0]), *place_lines(place, has_joined())], say)
+    with _tidied_when_interrupted(folder), joined(place.address) as resources:
+        slots = divide(resources, study.workers_per_trial, most_trials(study), study.trials_per_gpu)
+        fleet = fleet_of(resources.nodes, slots)
+        _check_prices(study, fleet, [node.node_type for node in resources.nodes], folder)
         plan = make_plan(study, albums, slots, cache, known_precisions(folder))
-        _say_plan(plan, slots, say)
+        if not folder.study_json.exists():  # limits may change later: what was trained by then is not refused
+            check_sizes(plan)
+        _say_all(plan_lines(plan, slots), say)
+        for sentence in (each.sentence(slots.cpus_per_worker) for each in keepings(plan) if not each.stored):
+            say(sentence)
+        check_room(plan, out, slots)
         if dry_run:
-            return Outcome(folder, 0, 0)
+            rate = fleet.hourly_cost(study.prices)
+            return Outcome(folder, 0, 0, estimate_study(plan, slots, cache_bytes(study, cache), begin, rate))
         folder.create()
         with locked(folder):
+            if place.address is not None:
+                check_nodes(folder, given_paths(study))
             write_provenance(plan, folder, resources, changed_data)
+            swept = folder.sweep()
             recorder = Recorder(folder, find_metric(study.metric), [watcher])
-            _say_known(recorder, say)
+            _say_all(known_lines(recorder, swept), say)
             recorder.pictures(albums[0].pictures)
-            say(f"pictures decoded once in {build_stores(plan):.1f} s")
-            try:
-                _train(plan, recorder, folder, slots, begin, say)
-            finally:
-                recorder.close()
+            _store_pictures(plan, say)
+            with mirrored(folder, study.storage, say), closing(recorder):
+                _train(plan, recorder, folder, slots, fleet, begin, watcher, say)
     return _outcome(recorder, folder)
 
 
-def _train(plan: Plan, recorder: Recorder, folder: StudyFolder, slots: Slots, begin: float, say: Say) -> None:
-    workplace = Workplace(
+@contextmanager
+def _tidied_when_interrupted(folder: StudyFolder) -> Iterator[None]:
+    """Removes what workers were writing when the end of Ray ended them; what another process holds is left alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder.ledger.is_dir():
+            with suppress(StorageError), locked(folder):
+                folder.sweep()
+        raise
+
+
+def _train(
+    plan: Plan,
+    recorder: Recorder,
+    folder: StudyFolder,
+    slots: Slots,
+    fleet: Fleet,
+    begin: float,
+    watcher: Watcher,
+    say: Say,
+) -> None:
+    deadline = Earliest((_deadline(plan.study, begin), Budget(recorder, plan.study.search_worker_seconds)))
+    stages = _stages(plan, recorder, folder, slots, fleet, deadline, watcher, say)
+    run_stages(stages, plan, recorder, folder, workplace_of(plan, folder, slots), slots, deadline, fleet)
+    if plan.study.budget_hours is not None:
+        say(used_line(recorder.trials.values(), recorder.epochs, plan.study.budget_hours))
+    watcher.step(REPORT, 0)
+    publish(plan, recorder, folder)
+    compact(folder)
+    write_report(folder, load_tables(folder))
+
+
+def workplace_of(plan: Plan, folder: StudyFolder, slots: Slots) -> Workplace:
+    """What all workers of a study share."""
+    return Workplace(
         albums=plan.albums,
         metric=plan.study.metric,
         checkpoints=folder.checkpoints.resolve(),
         cache=plan.cache,
         threads=slots.cpus_per_worker,
         use_gpu=slots.use_gpu,
-        prefixes=PrefixCache(plan.cache / "prefixes", _cache_bytes(plan), SHARERS),
+        peer_timeout_seconds=plan.study.peer_timeout_seconds,
+        weight_histograms=plan.study.weight_histograms,
+        prefixes=PrefixCache(plan.cache / "prefixes", cache_bytes(plan.study, plan.cache), SHARERS),
+        sources=kept_in_cache((plan.study.data, *plan.study.more_data)),
+        store_limit_bytes=plan.study.store_limit_bytes,
     )
-    deadline = _deadline(plan.study, begin)
-    if plan.study.policy == LADDER:
+
+
+def _stages(
+    plan: Plan,
+    recorder: Recorder,
+    folder: StudyFolder,
+    slots: Slots,
+    fleet: Fleet,
+    deadline: Deadline,
+    watcher: Watcher,
+    say: Say,
+) -> list[Callable[[], Stage]]:
+    """Each stage as it is begun, when the one before is over."""
+
+    def probe() -> Stage:
         say(f"probing: what each frozen backbone makes of the pictures, and {HEADS} heads over it")
-        probe(plan, recorder, workplace, slots, deadline, say)
-    search(plan, recorder, folder, workplace, slots, deadline)
-    say("confirming: best recipes and linear probe of each backbone, trained again and tested once")
-    confirm(plan, recorder, folder, workplace, _confirm_slots(slots, plan))
-    _finish(plan, recorder, folder)
+        stage = Probe(plan, recorder, slots.count, deadline, say, fleet)
+        watcher.step(PROBE, stage.left)
+        return stage
+
+    def search() -> Stage:
+        stage = Search(plan, recorder, folder.checkpoints, deadline, watcher.settled)
+        watcher.step(SEARCH, stage.left)
+        return stage
+
+    def design() -> Stage:
+        count = len(cells_of(plan.study.design))
+        say(f"design: {count} combinations of {' and '.join(plan.study.design)}, each trained and tested once per seed")
+        stage = Confirmation(plan, recorder)
+        watcher.step(DESIGN, stage.left)
+        return stage
+
+    def confirm() -> Stage:
+        say("confirming: best recipes and linear probe of each backbone, trained again and tested once")
+        stage = Confirmation(plan, recorder)
+        watcher.step(CONFIRM, stage.left)
+        return stage
+
+    if plan.study.design:
+        return [design]
+    return [probe, search, confirm] if plan.study.policy == LADDER else [search, confirm]
 
 
-def _cache_bytes(plan: Plan) -> int:
-    given = plan.study.cache_gb
-    plan.cache.mkdir(parents=True, exist_ok=True)
-    return int(given * 1e9) if given is not None else int(shutil.disk_usage(plan.cache).free * FREE_SHARE)
+def cache_bytes(study: Study, cache: Path) -> int:
+    """How many bytes of what frozen stages make of pictures may lie in `cache`."""
+    return int(study.cache_gb * 1e9 if study.cache_gb is not None else free_bytes(cache) * FREE_SHARE)
+
+
+def _check_prices(study: Study, fleet: Fleet, types: Sequence[str], folder: StudyFolder) -> None:
+    """Refuses prices of types of machines that are neither here nor in what an earlier run recorded."""
+    if study.prices:
+        working = [berth.node_type for berth in fleet.working if berth.node_type is not None]
+        trials = load_tables(folder).trials["node_type"].to_pylist() if folder.study_json.exists() else []
+        check_types(study.prices, working, [*types, *(name for name in trials if name is not None)])
 
 
 def _deadline(study: Study, begin: float) -> Deadline:
-    if study.time_limit_seconds is None:
+    if study.search_seconds is None:
         return Deadline(None)
-    spent = time.monotonic() - begin
-    return Deadline(max(0.0, study.time_limit_seconds * (1 - CONFIRM_SHARE) - spent))
-
-
-def _confirm_slots(slots: Slots, plan: Plan) -> Slots:
-    finals = len(plan.backbones) * plan.study.confirm_seeds
-    return replace(slots, count=min(slots.count, finals))
-
-
-def _finish(plan: Plan, recorder: Recorder, folder: StudyFolder) -> None:
-    """Saves the chosen models, draws their results, compacts the tables and writes the report."""
-    tables = load_tables(folder)
-    rows = confirmed_rows(tables.confirmed)
-    finals = [Final(row, recorder.trials[row.trial_id].recipe, folder.checkpoints / row.trial_id) for row in rows]
-    for part in plan.backbones:
-        own = [final for final in finals if final.row.backbone == part.backbone]
-        if own:
-            _publish(plan, recorder, folder, own)
-    compact(folder)
-    write_report(folder, load_tables(folder))
-
-
-def _publish(plan: Plan, recorder: Recorder, folder: StudyFolder, finals: Sequence[Final]) -> None:
-    chosen = choose_final(finals, recorder.metric)
-    path = folder.models / chosen.row.backbone
-    save_final(chosen, plan.album.classes, path, _card(plan, finals, chosen))
-    recorder.published(replace(chosen.row, model_path=str(path.relative_to(folder.root))))
-    predictions = [
-        row for row in prediction_rows(load_tables(folder).predictions) if row.trial_id == chosen.row.trial_id
-    ]
-    resize = chosen.recipe.eval_resize
-    test = open_data(plan.album, build_store(plan.album, resize, plan.cache)).test
-    board, name = recorder.board, chosen.row.trial_id
-    board.picture(name, "test/confusion", confusion_picture(predictions, plan.album.classes), 0)
-    board.picture(name, "test/worst_mistakes", mistakes_picture(predictions, test, plan.album.classes), 0)
-    for final in finals:
-        if final is not chosen:
-            prune(final)
-
-
-def _card(plan: Plan, finals: Sequence[Final], chosen: Final) -> ModelCard:
-    alike = [final.row for final in finals if final.row.role == chosen.row.role and final.row.split == chosen.row.split]
-    mean = sum(row.test_accuracy for row in alike) / len(alike)
-    counts = {split: len(plan.album.part(split)) for split in ("train", "val", "test")}
-    data = f"{plan.study.data}: " + ", ".join(f"{count} pictures in {split}" for split, count in counts.items())
-    return ModelCard(
-        data=data,
-        figures=(
-            ("validation accuracy (the reason for choosing this seed)", f"{chosen.row.val_accuracy:.4f}"),
-            ("test accuracy", f"{chosen.row.test_accuracy:.4f}"),
-            (f"mean test accuracy of the recipe over {len(alike)} seeds", f"{mean:.4f}"),
-            ("test macro F1", f"{chosen.row.test_macro_f1:.4f}"),
-        ),
-        remarks=("Trained on the train split only; test figures carry over to pictures of the same kind.",),
-    )
+    return Deadline(max(0.0, study.search_seconds - (time.monotonic() - begin)))
 
 
 def _outcome(recorder: Recorder, folder: StudyFolder) -> Outcome:
-    trials = recorder.trials.values()
+    trials = [row for row in recorder.trials.values() if row.stage != DISTILL]
     return Outcome(folder, len(trials), sum(row.status in ("diverged", "failed") for row in trials))
 
 
-def _say_data(album: Album, say: Say) -> None:
-    counts = {split: len(album.part(split)) for split in ("train", "val", "test")}
-    shares = ", ".join(f"{count} {split}" for split, count in counts.items())
-    say(f"data: {len(album.used)} pictures in {len(album.classes)} classes ({shares})")
-    for row in album.pictures:
-        if row.status != "ok":
-            say(f"  {row.status}: {row.path}: {row.reason}")
+def _store_pictures(plan: Plan, say: Say) -> None:
+    any_stored = any(each.stored for each in keepings(plan))
+    seconds = build_stores(plan)
+    if any_stored:
+        say(f"pictures decoded once in {seconds:.1f} s")
 
 
-def _say_known(recorder: Recorder, say: Say) -> None:
-    """What an earlier run left, and what becomes of it."""
-    ledger = recorder.ledger
-    for problem in ledger.problems:
-        say(f"  {problem}")
-    if ledger.removed_files:
-        say(f"  {ledger.removed_files} files that an interrupted write left were removed")
-    if not recorder.trials:
-        return
-    begun = [name for name, row in recorder.trials.items() if row.status == "running"]
-    continued = sum(bool(recorder.epochs[name]) for name in begun)
-    say(
-        f"going on: {len(recorder.trials) - len(begun)} trials kept, {continued} continued from their checkpoints, "
-        f"{len(begun) - continued} begun again"
-    )
-
-
-def _say_plan(plan: Plan, slots: Slots, say: Say) -> None:
-    for part in plan.backbones:
-        recipe = part.default
-        say(
-            f"{part.backbone}: {part.facts.parameters / 1e6:.2f}M parameters, {part.stage_count} stages, "
-            f"{recipe.image_size} pixels, {recipe.precision}"
-        )
-    say(
-        f"search: {plan.trial_count} trials ({plan.study.trials} per backbone) of up to {_longest(plan)} epochs; "
-        f"then {plan.study.confirm_seeds} seeds of the best; {slots.describe()}; "
-        f"{stored_bytes(plan) / 1e6:.0f} MB of decoded pictures"
-    )
-
-
-def _longest(plan: Plan) -> int:
-    return max(part.default.epochs for part in plan.backbones)
+def _say_all(lines: Iterable[str], say: Say) -> None:
+    for line in lines:
+        say(line)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from raytl.data.album import Album
 from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
+from raytl.results.histogram import Histogram
 from raytl.results.schemas import EpochRow
 from raytl.train.cache import PrefixCache
 
@@ -32,6 +34,11 @@ class Job:
     attempt: int = 1
 
     @property
+    def backbone(self) -> str:
+        """Whose recipe it is."""
+        return self.recipe.backbone
+
+    @property
     def reads_test_set(self) -> bool:
         """Only final models see test pictures, and once."""
         return self.stage == "confirm"
@@ -42,7 +49,10 @@ class Workplace:
     """What all workers of a study share; small, since it travels to each of them.
 
     `albums` are the same pictures under each split. Decoded pictures lie in `cache` on every node, and so does what
-    frozen stages make of them, in `prefixes`.
+    frozen stages make of them, in `prefixes`; so do the pictures of the archives and samples that `sources` names:
+    each node unpacks or draws them when it first needs them. At most `store_limit_bytes` of decoded pictures are kept
+    on a node (None: as the disk allows), others are decoded as they are read. Workers of one trial wait
+    `peer_timeout_seconds` for each other.
     """
 
     albums: tuple[Album, ...]
@@ -52,6 +62,39 @@ class Workplace:
     threads: int
     use_gpu: bool
     prefixes: PrefixCache | None = None
+    peer_timeout_seconds: float = 300.0
+    weight_histograms: bool = False
+    sources: tuple[str, ...] = ()
+    store_limit_bytes: int | None = None
+
+
+class Chore(Protocol):
+    """Work for a worker that is no trial and leaves no row: what it gives goes back to the stage that asked for it."""
+
+    @property
+    def backbone(self) -> str:
+        """Whose work it is."""
+
+    def do(self, workplace: Workplace) -> object:
+        """Does it, on one worker."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a chore: its value, or why there is none, and how long it took."""
+
+    chore: Chore
+    value: object = None
+    reason: str | None = None
+    seconds: float = field(default=0.0, compare=False)  # measured: no two are alike
+
+    @property
+    def ended(self) -> str:
+        """As a trial's report says it; a chore has but one."""
+        return "completed" if self.reason is None else "failed"
+
+
+Task = Job | Chore
 
 
 @dataclass(frozen=True)
@@ -63,6 +106,8 @@ class RunFacts:
     peak_memory_bytes: int | None
     notes: tuple[str, ...]
     weights: Mapping[str, object]
+    stored_bytes: int | None = None
+    node_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +115,8 @@ class Report:
     """One epoch of a job, or how it ended without one.
 
     `ended` is None while the job goes on, else completed, diverged, failed or `UNWRITABLE`. `test` comes with the last
-    report of a final model; `row` is None where an epoch was not finished, or where nothing was left to train.
+    report of a final model, `weights` where they are wanted; `row` is None where an epoch was not finished, or where
+    nothing was left to train.
     """
 
     job: Job
@@ -79,3 +125,4 @@ class Report:
     ended: str | None = None
     reason: str | None = None
     test: FinalFigures | None = None
+    weights: tuple[Histogram, ...] = ()

@@ -34,7 +34,7 @@ def climb(part: BackbonePlan, recorder: Recorder, study: Study) -> Rungs:
     heads = ranked_heads(recorder, part.backbone)
     if not heads:
         return Rungs(part.starts)
-    fixed, domains = sort_settings(study.settings)
+    fixed, domains = sort_settings(study.settings_of(part.backbone))
     depths = rung_depths(part.facts.frozen_fractions)
     if "freeze_depth" in domains:
         depths = tuple(depth for depth in depths if domains["freeze_depth"].contains(depth))
@@ -56,7 +56,7 @@ def _carried_on(part: BackbonePlan, head: TrialRow, depth: int, study: Study) ->
         epochs, lr = default.epochs, default.lr
     else:
         epochs, lr = FEW_EPOCHS, default.lr * GENTLER
-    if _BEYOND_POOLS.isdisjoint(study.settings):
+    if _BEYOND_POOLS.isdisjoint(study.settings_of(part.backbone)):
         return deepened(default, head.recipe, depth, epochs, lr)
     return replace(deepened(default, head.recipe, depth, default.epochs, default.lr), head_epochs=0)
 

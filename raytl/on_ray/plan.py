@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,20 +12,24 @@ from typing import TypeVar
 import torch
 
 from raytl.catalog import check_backbone
-from raytl.choice import nearest
 from raytl.data.album import Album, open_album
-from raytl.data.samples import sample_names, write_sample
-from raytl.data.store import build_store, store_bytes
-from raytl.errors import ConfigError, DataError, RaytlError
+from raytl.data.location import locate
+from raytl.data.store import store_bytes
+from raytl.design import cells_of
+from raytl.errors import ConfigError, RaytlError
 from raytl.family import at_size, default_recipe, default_space, head_recipe, head_space, probe_recipe
+from raytl.limits import size_megabytes
+from raytl.models.backbones import create_backbone
 from raytl.models.classifier import build_classifier
 from raytl.models.cost import BackboneFacts, facts_of
+from raytl.models.stages import check_depth
 from raytl.models.weights import NONE
 from raytl.on_ray.cluster import Slots
 from raytl.recipe import Recipe, make_recipe
-from raytl.space import Choices, Domain, Space, Value
+from raytl.space import Choices, Domain, IntRange, Space, Value
 from raytl.study import LADDER, Study
 from raytl.train.device import faster_precision
+from raytl.train.keeping import Keeping, foresee, keep
 
 Kind = TypeVar("Kind", Value, Domain)
 MEASURE_BATCH = 8  # chosen: enough pictures to compare number formats, few enough to take seconds
@@ -99,45 +100,6 @@ class Plan:
         return next(part for part in self.backbones if part.backbone == backbone)
 
 
-def cache_folder() -> Path:
-    """Where decoded pictures and written samples are kept between studies; `RAYTL_CACHE` overrides."""
-    base = os.environ.get("RAYTL_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raytl"
-
-
-def locate(data: str, cache: Path) -> Path:
-    """The pictures that `data` names: a folder, a table, or an embedded sample, which is written once.
-
-    Raises:
-        DataError: where it is neither; a near sample name is offered.
-    """
-    if Path(data).exists():
-        return Path(data).resolve()
-    if data in sample_names():
-        folder = cache / "samples" / data
-        return folder if folder.is_dir() else _write_whole(data, folder)
-    samples = ", ".join(sample_names())
-    raise DataError(
-        f"data {data!r}: no such folder, table or sample{nearest(data, sample_names())}; "
-        f"give a folder of class folders, a CSV or Parquet file of path and label, or one of {samples}"
-    )
-
-
-def _write_whole(sample: str, folder: Path) -> Path:
-    """Writes a sample so that, killed at any moment, `folder` holds all of it or does not exist."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    try:
-        write_sample(sample, draft)
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was faster; its pictures are the same
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
 def check_names(study: Study) -> None:
     """Refuses misspelt backbones before anything is read or imported.
 
@@ -154,9 +116,46 @@ def check_names(study: Study) -> None:
         raise ConfigError(*problems)
 
 
+def check_depths(study: Study) -> None:
+    """Refuses freeze depths that a backbone does not have, before pictures are read or Ray is started.
+
+    Raises:
+        ConfigError: one line per backbone.
+    """
+    problems: list[str] = []
+    for name in study.backbones:
+        depth = _deepest(study.settings_of(name).get("freeze_depth"))
+        if depth == 0:
+            continue
+        try:
+            fixed, _ = sort_settings(study.settings_of(name))
+            start = default_recipe(name, study.weights, study.epochs, study.image_size, study.seed)
+            recipe = make_recipe(start, {**fixed, "freeze_depth": 0})
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                check_depth(create_backbone(name, pool=recipe.pool, image_size=recipe.image_size), depth)
+        except RaytlError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _deepest(setting: Domain | Value) -> int:
+    """The largest freeze depth that a setting allows; 0 where there is none."""
+    values = setting.values if isinstance(setting, Choices) else (setting,)
+    if isinstance(setting, IntRange):
+        values = (setting.high,)
+    return max((value for value in values if isinstance(value, int)), default=0)
+
+
 def open_albums(study: Study, cache: Path) -> tuple[Album, ...]:
     """The study's pictures, checked, under each of its splits."""
-    album = open_album(locate(study.data, cache), seed=study.seed, drop_suspect=study.drop_suspect)
+    album = open_album(
+        [locate(data, cache) for data in (study.data, *study.more_data)],
+        seed=study.seed,
+        drop_suspect=study.drop_suspect,
+        allow_bad=study.allow_bad,
+        class_map=study.class_map,
+    )
     return (album, *(album.resplit(index) for index in range(1, study.splits)))
 
 
@@ -183,28 +182,58 @@ def make_plan(
     return Plan(study, albums, tuple(parts), cache)
 
 
+def check_sizes(plan: Plan) -> None:
+    """Refuses backbones that are larger than the answer may be, so that nothing is spent on what cannot win.
+
+    Raises:
+        ConfigError: one line per backbone.
+    """
+    most = plan.study.max_size_mb
+    sizes = {part.backbone: size_megabytes(part.facts.parameters) for part in plan.backbones}
+    problems = [
+        f"{name}: {size:.4g} MB by its {plan.of(name).facts.parameters:,} parameters alone, but max_size_mb={most:g}; "
+        "leave it out of --backbones, or raise --max-size-mb"
+        for name, size in sizes.items()
+        if most is not None and size > most
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
 def build_stores(plan: Plan) -> float:
-    """Decodes all pictures once for every size that a backbone evaluates at; returns the seconds it took."""
+    """Decodes all pictures once for every size that a backbone evaluates at, as far as there is room for them.
+
+    Returns the seconds it took.
+    """
     begin = time.perf_counter()
-    for resize in sorted({resize for part in plan.backbones for resize in part.resizes}):
-        build_store(plan.album, resize, plan.cache)
+    for resize in sorted(_resizes(plan)):
+        keep(plan.album, resize, plan.cache, plan.study.store_limit_bytes)
     return time.perf_counter() - begin
 
 
+def keepings(plan: Plan) -> list[Keeping]:
+    """What this machine will do with the pictures of each size: store them, or decode them as they are read."""
+    return foresee(plan.album, _resizes(plan), plan.cache, plan.study.store_limit_bytes)
+
+
 def stored_bytes(plan: Plan) -> int:
-    """Bytes of decoded pictures that the study needs on every node."""
-    resizes = {resize for part in plan.backbones for resize in part.resizes}
-    return sum(store_bytes(plan.album, resize) for resize in resizes)
+    """Bytes of all decoded pictures of a study, whether there is room for them or not."""
+    return sum(store_bytes(plan.album, resize) for resize in _resizes(plan))
+
+
+def _resizes(plan: Plan) -> set[int]:
+    return {resize for part in plan.backbones for resize in part.resizes}
 
 
 def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, measured: str | None) -> BackbonePlan:
-    fixed, domains = sort_settings(study.settings)
+    fixed, domains = sort_settings(study.settings_of(backbone))
     start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
     default = make_recipe(start, fixed)
     class_counts = [counts["train"] for counts in album.counts().values()]
     build_classifier(default, len(album.classes))  # its weights are found and fit, or the study does not begin
     facts = facts_of(default, len(album.classes))
     default = replace(default, precision=measured or _precision(default, len(album.classes), slots))
+    _check_cells(study, default, len(facts.stage_names))
     probe = make_recipe(probe_recipe(default, len(facts.stage_names)), _kept_by_probe(fixed))
     space = default_space(backbone, len(facts.stage_names), class_counts, study.weights)
     space = space.with_domains(domains).without(*fixed)
@@ -213,6 +242,20 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, meas
     if study.image_size is not None or study.policy != LADDER:
         heads = heads.without("image_size")
     return BackbonePlan(facts, default, probe, space, heads)
+
+
+def _check_cells(study: Study, default: Recipe, stage_count: int) -> None:
+    """Refuses a design of which a cell cannot be run, naming the cell."""
+    problems: list[str] = []
+    for cell in cells_of(study.design):
+        try:
+            recipe = cell.recipe(default, stage_count)
+            if recipe.freeze_depth > stage_count:
+                raise ConfigError(f"freeze_depth={recipe.freeze_depth}: {default.backbone} has {stage_count} stages")
+        except ConfigError as error:
+            problems += [f"design, {cell.name}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:

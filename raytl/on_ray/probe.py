@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import ray
-from ray.exceptions import RayError
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from raytl.family import at_size, head_recipe, with_views
 from raytl.identity import trial_id
-from raytl.metric import Figures, Metric
-from raytl.on_ray.bridge import sentence, trial_row
-from raytl.on_ray.cluster import Slots
+from raytl.on_ray.bridge import trial_row
+from raytl.on_ray.chores import CompareSizes, Probed, StoreViews, TrainHeads
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import Job, Workplace
+from raytl.on_ray.fleet import NO_FLEET, Fleet
+from raytl.on_ray.job import Chore, Done, Job
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.proposals import SEARCHER
 from raytl.on_ray.searchers import make_searcher, seed_of
+from raytl.on_ray.stages import Stage
 from raytl.prices import rung_depths
-from raytl.recipe import Recipe, make_recipe
+from raytl.recipe import make_recipe
+from raytl.results.ranking import ranked
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
-
-if TYPE_CHECKING:
-    from raytl.train.probing import HeadEvent
 
 PROBE_STAGE = "probe"
 SIZE = "size"  # the role of a linear probe at another size, for comparison
@@ -39,41 +34,100 @@ HEAD_EPOCHS = 20
 PASSED = 0.5  # chosen: share of the forward pass; rungs that freeze at least so much are stored on the way to the heads
 
 
-@dataclass(frozen=True)
-class Probed:
-    """What a task says of a backbone's heads."""
-
-    events: tuple[HeadEvent, ...]
-    cross_validated: Mapping[str, Figures]
-    node: str
-    precision: str
+Script = Generator[Sequence[Chore], list[Done], None]
 
 
-def probe(
-    plan: Plan, recorder: Recorder, workplace: Workplace, slots: Slots, deadline: Deadline, say: Callable[[str], None]
-) -> None:
+class Probe(Stage):
     """Trains the heads of all backbones and records them; what an earlier run recorded is not done again.
 
-    A backbone whose task fails goes on without heads, and that is said; the study does not end for it.
+    Each backbone goes through its script: chores that may be done at the same time, then those that need what came of
+    them. A backbone whose heads fail goes on without, and that is said; the study does not end for it.
     """
-    wanted = [part for part in plan.backbones if part.head_sizes and not _tried(part, recorder)]
-    if not wanted or deadline.passed:
+
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        workers: int,
+        deadline: Deadline,
+        say: Callable[[str], None],
+        fleet: Fleet = NO_FLEET,
+    ) -> None:
+        parts = () if deadline.passed else plan.backbones
+        wanted = [part for part in parts if part.head_sizes and not _tried(part, recorder)]
+        self.left = len(wanted)  # backbones
+        self._waiting: deque[Chore] = deque()
+        self._owners: dict[Chore, _Performance] = {}
+        for part in wanted:
+            self._hand_out(_Performance(_script(part, plan, recorder, workers, say, fleet)))
+
+    def next(self) -> Chore | None:
+        """The next chore of those that can be done now."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def chore_ended(self, done: Done) -> None:
+        """The next chores of the script, where this was the last of those before."""
+        performance = self._owners.pop(done.chore)
+        if performance.ended(done):
+            self._hand_out(performance)
+
+    def _hand_out(self, performance: _Performance) -> None:
+        for chore in performance.chores:
+            self._owners[chore] = performance
+            self._waiting.append(chore)
+
+
+class _Performance:
+    """A script, and how far it has come: `chores` are those that it waits for."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._done: dict[Chore, Done] = {}
+        self.chores: tuple[Chore, ...] = ()
+        self._go_on(None)
+
+    def ended(self, done: Done) -> bool:
+        """Takes what became of a chore; whether it was the last that the script waited for."""
+        self._done[done.chore] = done
+        if len(self._done) < len(self.chores):
+            return False
+        results, self._done = [self._done[chore] for chore in self.chores], {}
+        self._go_on(results)
+        return True
+
+    def _go_on(self, results: list[Done] | None) -> None:
+        try:
+            chores = self._script.send(results)  # type: ignore[arg-type]  # None begins a generator
+            while not chores:
+                chores = self._script.send([])
+        except StopIteration:
+            chores = ()
+        self.chores = tuple(chores)
+
+
+def _script(
+    part: BackbonePlan, plan: Plan, recorder: Recorder, workers: int, say: Callable[[str], None], fleet: Fleet
+) -> Script:
+    """Pictures as they are evaluated, at each size; the size; augmented views; heads.
+
+    What could not be stored is computed by whoever needs it.
+    """
+    done = yield [StoreViews(at_size(part.probe, size), (0,)) for size in part.head_sizes]
+    size = _known_size(part, recorder)
+    if size is None:
+        (compared,) = yield [CompareSizes(tuple(at_size(part.probe, size) for size in part.head_sizes))]
+        done, size = [*done, compared], _chosen_size(part, compared, say)
+    done += yield _views(part, size, workers)
+    jobs = _left(head_jobs(part, plan, size), recorder)
+    (trained,) = yield [TrainHeads(tuple(jobs))]
+    if not isinstance(trained.value, Probed):
+        say(f"{part.backbone}: no heads, the search begins without them: {trained.reason}")
         return
-    place = ray.put(workplace)
-    share = {"num_cpus": slots.cpus_per_worker, "num_gpus": 1 if slots.use_gpu else 0}
-    _fill(_plain_passes(wanted), place, share)
-    sizes = {part.backbone: _chosen_size(part, recorder, place, share, say) for part in wanted}
-    jobs = {part.backbone: _left(head_jobs(part, plan, sizes[part.backbone]), recorder) for part in wanted}
-    _fill(_view_passes(wanted, sizes, slots), place, share)
-    tasks = {_train.options(**share).remote(place, tuple(jobs[part.backbone])): part.backbone for part in wanted}
-    for backbone, probed in _as_they_end(tasks):
-        if isinstance(probed, RayError):
-            say(f"{backbone}: no heads, the search begins without them: {sentence(str(probed))}")
-            continue
-        _record(plan, recorder, jobs[backbone], probed)
-        best = ranked_heads(recorder, backbone)[:1]
-        said = f", the best with {plan.study.metric} {getattr(best[0], plan.study.metric):.3f}" if best else ""
-        say(f"{backbone}: {len(jobs[backbone])} heads over its frozen stages{said}")
+    seconds = sum(each.seconds for each in [*done, trained]) * plan.study.workers_per_trial
+    _record(plan, recorder, jobs, trained.value, seconds, fleet)
+    best = ranked_heads(recorder, part.backbone)[:1]
+    said = f", the best with {plan.study.metric} {getattr(best[0], plan.study.metric):.3f}" if best else ""
+    say(f"{part.backbone}: {len(jobs)} heads over its frozen stages{said}")
 
 
 def head_jobs(part: BackbonePlan, plan: Plan, image_size: int) -> list[Job]:
@@ -97,30 +151,9 @@ def head_jobs(part: BackbonePlan, plan: Plan, image_size: int) -> list[Job]:
 
 
 def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
-    """The backbone's heads, best first: those that were cross-validated by that, then the others by validation.
-
-    Cross-validated heads within a standard error of the best one's accuracy are not told apart by it; among them the
-    lower loss counts (after Breiman et al. 1984, who take the simplest model within one standard error).
-    """
+    """The backbone's heads, best first; see `raytl.results.ranking`."""
     rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == backbone]
-    completed = [row for row in rows if row.status == "completed"]
-    crossed = [row for row in completed if row.cv_loss is not None]
-    others = [row for row in completed if row.cv_loss is None]
-    return _by_folds(crossed, recorder.metric) + sorted(others, key=recorder.metric.key)
-
-
-def _by_folds(rows: list[TrialRow], metric: Metric) -> list[TrialRow]:
-    if not rows or not metric.maximize:
-        return sorted(rows, key=lambda row: metric.key(_crossed(row)))
-    best = max(rows, key=lambda row: getattr(_crossed(row), metric.name))
-    value = getattr(_crossed(best), metric.name)
-    least = value - math.sqrt(value * (1 - value) / (best.cv_count or 1))
-    key = [(getattr(_crossed(row), metric.name) < least, row.cv_loss or 0.0) for row in rows]
-    return [row for _, row in sorted(zip(key, rows, strict=True), key=lambda pair: pair[0])]
-
-
-def _crossed(row: TrialRow) -> Figures:
-    return Figures(float(row.cv_accuracy or 0), float(row.cv_macro_f1 or 0), float(row.cv_loss or 0))
+    return ranked(rows, recorder.metric)
 
 
 def _tried(part: BackbonePlan, recorder: Recorder) -> bool:
@@ -134,17 +167,18 @@ def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
     return [job for job in jobs if job.trial_id not in known or known[job.trial_id].status == "running"]
 
 
-def _chosen_size(
-    part: BackbonePlan, recorder: Recorder, place: Any, share: Mapping[str, float], say: Callable[[str], None]
-) -> int:
-    """The size in pixels at which the backbone's linear probe has the lowest loss; the first where that fails."""
+def _known_size(part: BackbonePlan, recorder: Recorder) -> int | None:
+    """The size in pixels of the heads that were begun, or the only one there is."""
     begun = [row for row in recorder.trials.values() if row.backbone == part.backbone and row.origin == "head"]
     if begun or len(part.head_sizes) == 1:
         return begun[0].recipe.image_size if begun else part.head_sizes[0]
-    recipes = [at_size(part.probe, size) for size in part.head_sizes]
-    try:
-        losses: list[float] = ray.get(_compare.options(**share).remote(place, recipes))
-    except RayError:  # whatever is wrong will be said when heads are trained
+    return None
+
+
+def _chosen_size(part: BackbonePlan, compared: Done, say: Callable[[str], None]) -> int:
+    """The size at which the backbone's linear probe has the lowest loss; the first where that failed."""
+    losses: Any = compared.value
+    if losses is None:  # whatever is wrong will be said when heads are trained
         return part.head_sizes[0]
     size = part.head_sizes[losses.index(min(losses))]
     others = ", ".join(f"{each:.3f} at {other}" for each, other in zip(losses, part.head_sizes, strict=True))
@@ -152,49 +186,25 @@ def _chosen_size(
     return size
 
 
-_Pass = tuple[Recipe, tuple[int, ...], tuple[int, ...]]
-
-
-def _plain_passes(parts: Sequence[BackbonePlan]) -> Iterable[_Pass]:
-    """The pictures as they are evaluated, at each size."""
-    for part in parts:
-        for size in part.head_sizes:
-            yield at_size(part.probe, size), (0,), ()
-
-
-def _view_passes(parts: Sequence[BackbonePlan], sizes: Mapping[str, int], slots: Slots) -> Iterable[_Pass]:
-    """Each backbone's passes over the stored views, shared out over the slots, and depths to be stored in passing.
+def _views(part: BackbonePlan, size: int, workers: int) -> list[StoreViews]:
+    """The passes over the stored views, shared out over the workers, and the depths to be stored in passing.
 
     These are the cheap rungs of the ladder; the maps of earlier stages are too large to be stored on suspicion.
     """
-    for part in parts:
-        head = at_size(head_recipe(part.probe, part.default), sizes[part.backbone])
-        views = tuple(range(1, 1 + head.views))
-        fractions = part.facts.frozen_fractions
-        passed = tuple(depth for depth in rung_depths(fractions) if fractions[depth] >= PASSED)
-        for start in range(min(slots.count, len(views))):
-            yield head, views[start :: slots.count], passed
+    head = at_size(head_recipe(part.probe, part.default), size)
+    views, fractions = tuple(range(1, 1 + head.views)), part.facts.frozen_fractions
+    passed = tuple(depth for depth in rung_depths(fractions) if fractions[depth] >= PASSED)
+    return [StoreViews(head, views[start::workers], passed) for start in range(min(workers, len(views)))]
 
 
-def _fill(passes: Iterable[_Pass], place: Any, share: Mapping[str, float]) -> None:
-    """Runs the passes; what was not stored is computed by whoever needs it."""
-    stores = [_store.options(**share).remote(place, *each) for each in passes]
-    if stores:
-        ray.wait(stores, num_returns=len(stores))
+def _record(
+    plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed, worker_seconds: float, fleet: Fleet
+) -> None:
+    """Commits all that a backbone's heads gave: their beginnings, their epochs, their ends.
 
-
-def _as_they_end(tasks: Mapping[ray.ObjectRef[Any], str]) -> Iterable[tuple[str, Probed | RayError]]:
-    waiting = list(tasks)
-    while waiting:
-        (ready,), waiting = ray.wait(waiting)
-        try:
-            yield tasks[ready], ray.get(ready)
-        except RayError as error:
-            yield tasks[ready], error
-
-
-def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed) -> None:
-    """Commits all that a backbone's heads gave: their beginnings, their epochs, their ends."""
+    The worker-seconds of all that was done for them they share alike.
+    """
+    berth = fleet.berth(probed.node_id)
     recorder.start(*(trial_row(plan, job, tune_trial_id="", workers=1) for job in jobs))
     recorder.epoch(*(event.row for event in probed.events if event.row is not None))
     ends = [event for event in probed.events if event.ended is not None]
@@ -207,30 +217,10 @@ def _record(plan: Plan, recorder: Recorder, jobs: Sequence[Job], probed: Probed)
                 probed.precision,
                 cross_validated=probed.cross_validated.get(event.trial_id),
                 cross_validated_count=len(plan.album.part("train")),
+                node_type=berth.node_type,
+                node_share=berth.node_share,
+                worker_seconds=worker_seconds / len(ends),
             )
             for event in ends
         }
     )
-
-
-@ray.remote
-def _store(workplace: Workplace, recipe: Recipe, views: Sequence[int], depths: Sequence[int]) -> None:
-    """Computes what the recipe's frozen backbone makes of the pictures, view by view, into the machine's cache."""
-    from raytl.on_ray.work import store_views
-
-    store_views(workplace, recipe, views, depths)
-
-
-@ray.remote
-def _compare(workplace: Workplace, recipes: Sequence[Recipe]) -> list[float]:
-    from raytl.on_ray.work import head_losses
-
-    return head_losses(workplace, recipes)
-
-
-@ray.remote
-def _train(workplace: Workplace, jobs: Sequence[Job]) -> Probed:
-    from raytl.on_ray.work import train_heads
-
-    precision, events, crossed = train_heads(workplace, jobs)
-    return Probed(tuple(events), crossed, socket.gethostname(), precision)

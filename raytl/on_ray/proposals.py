@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.errors import ConfigError
 from raytl.family import with_views
@@ -15,7 +12,6 @@ from raytl.identity import trial_id
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
-from raytl.on_ray.live import Live
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
 from raytl.on_ray.shares import Shares
@@ -26,6 +22,10 @@ from raytl.space import Values
 
 STAGE = "search"
 SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
+BEHIND = "it lies too far behind the best backbone"
+USED_UP = "every recipe of its space is tried"
+
+Settled = Callable[[str, int, str], None]  # hears of a backbone how many of its trials are left out, and why
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BackboneProposals:
     ) -> None:
         study = plan.study
         self._part, self._metric = part, metric
-        self._shares_views = ladder is not None and "views" not in study.settings
+        self._shares_views = ladder is not None and "views" not in study.settings_of(part.backbone)
         rungs = ladder or Rungs(part.starts)
         self._fingerprint = plan.album.fingerprint
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
@@ -73,6 +73,11 @@ class BackboneProposals:
             self.tell(row)
         for row in rungs.heads:
             self.tell(row)
+
+    @property
+    def left(self) -> int:
+        """How many trials have not been proposed, those of an earlier run that are to go on among them."""
+        return self._left + len(self._again)
 
     def next(self) -> Job | None:
         """The next recipe to train, or None where trials or space are used up."""
@@ -122,14 +127,21 @@ def _ended(row: TrialRow) -> bool:
     return row.status != "running"
 
 
-class Proposals(Live, TuneSearcher):
-    """All backbones' proposals as Tune's searcher, served in turn."""
+class Proposals:
+    """All backbones' proposals, served in turn; none once the deadline has passed.
+
+    `settled` hears of each backbone that ends with trials left.
+    """
 
     def __init__(
-        self, plan: Plan, recorder: Recorder, deadline: Deadline, ladder: Mapping[str, Rungs] | None = None
+        self,
+        plan: Plan,
+        recorder: Recorder,
+        deadline: Deadline,
+        ladder: Mapping[str, Rungs] | None = None,
+        settled: Settled = lambda backbone, left_out, reason: None,
     ) -> None:
-        super().__init__(metric=None, mode=None)
-        self._deadline, self._shares = deadline, Shares(plan, recorder)
+        self._deadline, self._shares, self._settled = deadline, Shares(plan, recorder), settled
         rungs = ladder or {}
         earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
         self._children = {
@@ -145,57 +157,31 @@ class Proposals(Live, TuneSearcher):
         }
         self._turn = deque(self._children)
 
-    def suggest(self, trial_id: str) -> Any:
-        """The next job of the next backbone that has one, as Tune's configuration."""
-        while self._turn and not self._deadline.passed:
+    @property
+    def left(self) -> int:
+        """How many trials of all backbones have not been proposed."""
+        return sum(child.left for child in self._children.values())
+
+    def next(self) -> Job | None:
+        """The next job of the next backbone that has one."""
+        while self._turn:
             backbone = self._turn.popleft()
-            job = self._children[backbone].next() if self._shares.in_reach(backbone) else None
+            child = self._children[backbone]
+            reason = (
+                self._deadline.late if self._deadline.passed else USED_UP if self._shares.in_reach(backbone) else BEHIND
+            )
+            job = child.next() if reason == USED_UP else None
             if job is not None:
                 self._turn.append(backbone)
-                return configuration(job)
-        return TuneSearcher.FINISHED
+                return job
+            if child.left:
+                self._settled(backbone, child.left, reason)
+        return None
+
+    def _reason(self, backbone: str) -> str:
+        """Why a backbone would have no further trial while there is time for one."""
+        return USED_UP if self._shares.in_reach(backbone) else BEHIND
 
     def tell(self, trial: TrialRow) -> None:
         """What became of a trial, from the record."""
         self._children[trial.backbone].tell(trial)
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing: the record tells (`tell`), since Tune does not say how a trial ended."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Writes nothing: the ledger holds what was suggested and measured."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Reads nothing, see `save`."""
-
-
-class Handout(Live, TuneSearcher):
-    """Configurations that are settled beforehand, one after another, as Tune's searcher."""
-
-    def __init__(self, configurations: Iterable[dict[str, Any]]) -> None:
-        super().__init__(metric=None, mode=None)
-        self._left = deque(configurations)
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next configuration."""
-        return self._left.popleft() if self._left else TuneSearcher.FINISHED
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing to learn."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Writes nothing."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Reads nothing."""
-
-
-def configuration(job: Job) -> dict[str, Any]:
-    """A trial's configuration as Tune carries it: the job, whole, and a list of one for a group of workers."""
-    return {"job": job, "jobs": (job,), "name": job.trial_id}
-
-
-def job_of(trial: Any) -> Job:
-    """The job of a Tune trial (the first one, for a group that works through several)."""
-    job: Job = trial.config["jobs"][0]
-    return job

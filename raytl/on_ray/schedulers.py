@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,12 +118,15 @@ class BackboneSchedulers(TrialScheduler):
     so the ledger's order is the order of decisions. A result without a score ends at `record` and may come only as a
     trial's last (`done`).
 
+    Trials that are not compared are recorded and go on; no child hears of them.
+
     Args:
         make_child: a new child, for instance `partial(make_scheduler, "asha", max_epochs=9)`.
         record: commits a trial's result; what it raises ends the search.
         backbone_of: the backbone of a trial.
         name_of: the trial's name in the ledger, which outlives Tune's own id.
         per_backbone: False for one child over all backbones.
+        is_compared: False for a trial that never stops early.
     """
 
     _supports_buffered_results = False  # a row is committed before the next epoch starts
@@ -135,6 +138,7 @@ class BackboneSchedulers(TrialScheduler):
         backbone_of: Callable[[Trial], str],
         name_of: Callable[[Trial], str],
         per_backbone: bool = True,
+        is_compared: Callable[[Trial], bool] = lambda trial: True,
     ) -> None:
         super().__init__()
         self._make_child = make_child
@@ -142,6 +146,7 @@ class BackboneSchedulers(TrialScheduler):
         self._backbone_of = backbone_of
         self._name_of = name_of
         self._per_backbone = per_backbone
+        self._is_compared = is_compared
         self._children: dict[str, Any] = {}  # Ray's schedulers, which get names in place of Ray's trials
         self._last: dict[str, tuple[int, str]] = {}  # name: the last epoch that came, and the answer
 
@@ -163,7 +168,8 @@ class BackboneSchedulers(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Introduces a trial to its child; a trial added again (after a restart) keeps its place."""
-        self._join(self._backbone_of(trial), self._name_of(trial))
+        if self._is_compared(trial):
+            self._join(self._backbone_of(trial), self._name_of(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Records the result, then lets the child decide.
@@ -182,11 +188,14 @@ class BackboneSchedulers(TrialScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Tells the child; the trial's results so far keep counting."""
-        name = self._name_of(trial)
-        self._join(self._backbone_of(trial), name).on_trial_error(None, TrialName(name))
+        if self._is_compared(trial):
+            name = self._name_of(trial)
+            self._join(self._backbone_of(trial), name).on_trial_error(None, TrialName(name))
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Forgets a trial that never ran; one that did keeps its place in the rungs."""
+        if not self._is_compared(trial):
+            return
         name = self._name_of(trial)
         if self._last.get(name, (0, ""))[0] == 0:
             self._join(self._backbone_of(trial), name).on_trial_remove(None, TrialName(name))
@@ -194,6 +203,10 @@ class BackboneSchedulers(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The first waiting trial of the backbone with the fewest running, then the fewest started trials."""
+        live = tune_controller.get_live_trials()  # few: Tune asks after every event, and keeps all trials there were
+        waiting = _having(Trial.PENDING, live) or _having(Trial.PAUSED, live)
+        if len(waiting) < 2:
+            return next(iter(waiting), None)
         trials = tune_controller.get_trials()
         running = Counter(self._backbone_of(trial) for trial in trials if trial.status == Trial.RUNNING)
         started = Counter(self._backbone_of(trial) for trial in trials if trial.status != Trial.PENDING)
@@ -202,9 +215,7 @@ class BackboneSchedulers(TrialScheduler):
             backbone = self._backbone_of(trial)
             return running[backbone], started[backbone]
 
-        pending = [trial for trial in trials if trial.status == Trial.PENDING]
-        paused = [trial for trial in trials if trial.status == Trial.PAUSED]
-        return min(pending or paused, key=turn, default=None)
+        return min(_having(Trial.PENDING, trials) or _having(Trial.PAUSED, trials), key=turn)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accepts the score to be maximized, or nothing: what is compared was settled here."""
@@ -221,6 +232,9 @@ class BackboneSchedulers(TrialScheduler):
         """Reads nothing, see `save`."""
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> str:
+        if not self._is_compared(trial):
+            self._record(trial, result)
+            return TrialScheduler.CONTINUE
         name, backbone = self._name_of(trial), self._backbone_of(trial)
         score = result.get(SCORE)
         if score is not None and not math.isfinite(score):
@@ -240,6 +254,10 @@ class BackboneSchedulers(TrialScheduler):
             self._children[key].on_trial_add(None, TrialName(name))
             self._last[name] = (0, TrialScheduler.CONTINUE)
         return self._children[key]
+
+
+def _having(status: str, trials: Iterable[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.status == status]
 
 
 def _name_problems(name: str) -> list[str]:

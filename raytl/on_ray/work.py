@@ -13,16 +13,21 @@ from pathlib import Path
 import torch
 
 from raytl.data.album import Album
-from raytl.data.store import FitData, build_store, open_data
+from raytl.data.location import locate
+from raytl.data.store import FitData, store_path
 from raytl.metric import Figures, Metric, find_metric
+from raytl.on_ray.fleet import own_node
 from raytl.on_ray.job import Job, Report, RunFacts, Workplace
 from raytl.recipe import Recipe
+from raytl.results.histogram import Histogram
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import Snapshot, latest_snapshot, save_snapshot
 from raytl.train.device import resolve_precision
 from raytl.train.final import read_test_set
 from raytl.train.folds import cross_validate
 from raytl.train.guards import Diverged
+from raytl.train.histograms import weight_histograms
+from raytl.train.keeping import keep
 from raytl.train.loop import Run
 from raytl.train.memory import peak_bytes, release, reset_peak
 from raytl.train.probing import HeadEvent, fill_views, fit_heads
@@ -50,10 +55,12 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
         if run.finished:  # a kill fell between the last epoch and the trial's end
             yield _report(job, run, None, notes)
         for row in run.epochs():
+            weights: tuple[Histogram, ...] = ()
             if world.is_main:
                 row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()), attempt=job.attempt)
+                weights = weight_histograms(run.model) if workplace.weight_histograms else ()
             done = max(done, row.epoch)
-            yield _report(job, run, row, notes)
+            yield replace(_report(job, run, row, notes), weights=weights)
         return
     except Diverged as error:
         yield Report(job, None, _facts(job, run, notes, world), ended="diverged", reason=str(error))
@@ -70,7 +77,7 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
 def _run(job: Job, workplace: Workplace, world: World, resume: Snapshot | None) -> Run:
     return Run(
         job.recipe,
-        open_pictures(workplace.cache, workplace.albums[job.split], job.recipe.eval_resize),
+        pictures_of(job, workplace),
         world,
         resume,
         metric=find_metric(workplace.metric),
@@ -86,7 +93,7 @@ def store_views(workplace: Workplace, recipe: Recipe, views: Sequence[int], dept
     behind `depths` in passing.
     """
     torch.set_num_threads(workplace.threads)
-    data = open_pictures(workplace.cache, workplace.albums[0], recipe.eval_resize)
+    data = _pictures(workplace, recipe.eval_resize)
     world = World(device=device_of(workplace))
     if workplace.prefixes is not None:
         fill_views(recipe, data, world, workplace.prefixes, views, depths)
@@ -101,7 +108,7 @@ def head_losses(workplace: Workplace, recipes: Sequence[Recipe]) -> list[float]:
     world, metric = World(device=device_of(workplace)), find_metric(workplace.metric)
     losses = []
     for recipe in recipes:
-        data = open_pictures(workplace.cache, workplace.albums[0], recipe.eval_resize)
+        data = _pictures(workplace, recipe.eval_resize)
         if len(data.val) < SMALL:
             figures = cross_validate({"": recipe}, data, world, metric, workplace.prefixes).get("")
             losses.append(figures.val_loss if figures else math.inf)
@@ -121,13 +128,13 @@ def train_heads(workplace: Workplace, jobs: Sequence[Job]) -> tuple[str, list[He
     world, metric, events = World(device=device_of(workplace)), find_metric(workplace.metric), list[HeadEvent]()
     crossed: dict[str, Figures] = {}
     for resize in sorted({job.recipe.eval_resize for job in jobs}):
-        data = open_pictures(workplace.cache, workplace.albums[0], resize)
+        data = _pictures(workplace, resize)
         recipes = {job.trial_id: job.recipe for job in jobs if job.recipe.eval_resize == resize}
         for epoch in fit_heads(recipes, data, world, metric, workplace.prefixes):
             events += epoch
     closer = _closer_look(jobs, events, metric)
     for resize in sorted({job.recipe.eval_resize for job in closer}):
-        data = open_pictures(workplace.cache, workplace.albums[0], resize)
+        data = _pictures(workplace, resize)
         recipes = {job.trial_id: job.recipe for job in closer if job.recipe.eval_resize == resize}
         if len(data.val) < SMALL:
             crossed |= cross_validate(recipes, data, world, metric, workplace.prefixes)
@@ -145,12 +152,6 @@ def _closer_look(jobs: Sequence[Job], events: Sequence[HeadEvent], metric: Metri
 def device_of(workplace: Workplace) -> torch.device:
     """The GPU that Ray has given to this process, or the processors."""
     return torch.device("cuda:0") if workplace.use_gpu else torch.device("cpu")
-
-
-def stop_together(stop: bool, world: World) -> bool:
-    """Rank 0's decision on every worker."""
-    flag = torch.tensor([float(stop and world.is_main)], device=world.device)
-    return bool(world.sum(flag).item() > 0)
 
 
 def _resumable(job: Job, folder: Path, world: World) -> tuple[Snapshot | None, tuple[str, ...]]:
@@ -185,12 +186,37 @@ def _facts(job: Job, run: Run | None, notes: tuple[str, ...], world: World) -> R
         node=socket.gethostname(),
         precision=resolve_precision(job.recipe.precision, world.device).name,
         peak_memory_bytes=peak_bytes(world.device),
+        stored_bytes=run.fronts.stored_bytes if run else None,
         notes=(*notes, *(run.notes if run else ())),
         weights=vars(run.model.weights) if run else {},
+        node_id=own_node(),
     )
 
 
-@lru_cache(maxsize=8)  # chosen: splits times sizes of a study; an entry is a few arrays over a memory map
-def open_pictures(cache_folder: Path, album: Album, resize: int) -> FitData:
-    """The pictures of an album as a run reads them; kept open in this process."""
-    return open_data(album, build_store(album, resize, cache_folder))
+def pictures_of(job: Job, workplace: Workplace) -> FitData:
+    """The pictures that a job trains on; decoded first where this machine has not done so."""
+    return _pictures(workplace, job.recipe.eval_resize, job.split)
+
+
+def _pictures(workplace: Workplace, resize: int, split: int = 0) -> FitData:
+    album, limit_bytes = workplace.albums[split], workplace.store_limit_bytes
+    return open_pictures(workplace.cache, album, resize, workplace.sources, limit_bytes)
+
+
+@lru_cache(maxsize=8)  # chosen: splits times sizes of a study; an entry is a few arrays over a memory map or files
+def open_pictures(
+    cache_folder: Path,
+    album: Album,
+    resize: int,
+    sources: tuple[str, ...] = (),
+    store_limit_bytes: int | None = None,
+) -> FitData:
+    """The pictures of an album as a run reads them; kept open in this process.
+
+    Where this machine has not decoded them yet, it makes those `sources` first that lie in its own cache. Where they
+    do not fit into its store of at most `store_limit_bytes`, they are decoded as they are read.
+    """
+    if not store_path(album, resize, cache_folder).is_dir():
+        for source in sources:
+            locate(source, cache_folder)
+    return keep(album, resize, cache_folder, store_limit_bytes)

@@ -1,0 +1,49 @@
+"""How long Tune's actors live. Tune 2.60 has no setting for either thing, so its controller is told from within.
+
+Between two stages of a study there is no trial to wait for, and Tune would keep one idle actor and drop the others.
+And a trial whose own actor is still being started (ten seconds) would take an idle one and drop the other half-way:
+with short tasks one actor then did all the work, and the second was begun again and again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+# Chosen: four times what a placement takes where there is room for it; later there may never be, since a node is gone.
+OWN_PLACE_SECONDS = 40.0
+
+
+def keep_actors(controller: Any, resources: Any, count: int) -> None:
+    """Lets `controller` (Tune's) keep `count` idle actors with these resources, and trials wait for their own."""
+    controller._actor_cache.increase_max(resources, count)
+    controller._maybe_reuse_cached_actor = own_first(
+        controller._maybe_reuse_cached_actor,
+        controller._trial_to_actor,
+        lambda: controller._actor_manager.pending_actors,
+    )
+
+
+def own_first(
+    reuse: Callable[[Any], bool],
+    actors: Any,
+    unplaced: Callable[[], Collection[Any]],
+    now: Callable[[], float] = time.monotonic,
+) -> Any:
+    """Tune's `reuse` (takes an idle actor for a trial) for trials without an actor, or with one that finds no place.
+
+    An actor that has its place is waited for however long its imports take: should its process or node die, Ray says
+    so and Tune begins another. `unplaced` gives the actors that still wait for a node with room.
+    """
+    waiting: dict[Any, float] = {}
+
+    def reuse_late(trial: Any) -> bool:
+        if trial not in actors:
+            waiting.pop(trial, None)
+            return reuse(trial)
+        since = waiting.setdefault(trial, now())
+        overdue = now() - since >= OWN_PLACE_SECONDS and actors[trial] in unplaced()
+        return reuse(trial) if overdue else False
+
+    return reuse_late

@@ -1,0 +1,78 @@
+"""Whether every machine of a cluster finds what a study was given, and can write where it keeps its checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytl.errors import StorageError
+from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.study import Study
+
+# Chosen: longer than Ray 2.60 takes to notice that a machine is gone, at most five checks of 3 + 10 seconds.
+PATIENCE_SECONDS = 90.0
+
+
+def given_paths(study: Study) -> tuple[Path, ...]:
+    """What a study reads from paths that a person gave: pictures, tables, archives, weights; not what raytl makes."""
+    weights = () if study.weights in ("pretrained", "none") else (study.weights,)
+    given = (study.data, *study.more_data, *weights)
+    return tuple(Path(each).resolve() for each in given if Path(each).exists())
+
+
+def check_nodes(folder: StudyFolder, given: Sequence[Path] = ()) -> None:
+    """Has every machine look for `given`, read a file of ours and write one, where there are several machines.
+
+    One that turns out to be gone is none of them: Ray may call it alive for a minute after its end.
+
+    Raises:
+        StorageError: one line for each machine that cannot.
+    """
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    if len(alive) < 2:
+        return
+    folder.checkpoints.mkdir(exist_ok=True)
+    seen = folder.checkpoints.resolve() / f"{TEMPORARY}{os.getpid()}-seen"
+    seen.write_text("")
+    try:
+        asked = [_asked(node, seen, given) for node in alive]
+        told = [(node["NodeID"], _answer(node, task)) for node, task in zip(alive, asked, strict=True)]
+        left = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        problems = [problem for name, problem in told if problem and name in left]
+    finally:
+        seen.unlink(missing_ok=True)
+    if problems:
+        raise StorageError(*problems)
+
+
+def _asked(node: dict[str, str], seen: Path, given: Sequence[Path]) -> ray.ObjectRef[str]:
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return _try.options(scheduling_strategy=there).remote(seen, tuple(given))
+
+
+@ray.remote(num_cpus=0)
+def _try(seen: Path, given: tuple[Path, ...]) -> str:
+    """What is wrong with a shared file's folder, or with what was given, on this machine; nothing where all is well."""
+    if not seen.exists():
+        return "does not hold what another machine wrote there; put it on storage that all machines share, with --out"
+    try:
+        probe = seen.with_name(f"{seen.name}-{os.getpid()}")
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        return f"cannot be written ({error.strerror}); put it on storage that all machines share, with --out"
+    missing = [str(path) for path in given if not path.exists()]
+    return f"is there, but not {', '.join(missing)}; put it on storage that all machines share" if missing else ""
+
+
+def _answer(node: dict[str, str], task: ray.ObjectRef[str]) -> str:
+    try:
+        said = ray.get(task, timeout=PATIENCE_SECONDS)
+    except RayError as error:
+        said = f"could not be looked at ({type(error).__name__})"
+    return f"the study folder on {node['NodeManagerHostname']} ({node['NodeManagerAddress']}) {said}" if said else ""
