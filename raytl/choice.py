@@ -11,6 +11,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+# What timm, torch, Keras and papers call a field of a recipe.
+SYNONYMS = {
+    "learning_rate": "lr",
+    "learningrate": "lr",
+    "base_lr": "lr",
+    "lr0": "lr",
+    "head_lr": "head_lr_scale",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "decay": "weight_decay",
+    "l2": "weight_decay",
+    "freeze": "freeze_depth",
+    "frozen": "freeze_depth",
+    "frozen_stages": "freeze_depth",
+    "unfreeze": "unfreeze_epoch",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "input_size": "image_size",
+    "resolution": "image_size",
+    "size": "image_size",
+    "opt": "optimizer",
+    "optim": "optimizer",
+    "sched": "schedule",
+    "scheduler": "schedule",
+    "lr_schedule": "schedule",
+    "smoothing": "label_smoothing",
+    "drop": "dropout",
+    "drop_rate": "dropout",
+    "clip_grad": "clip_norm",
+    "grad_clip": "clip_norm",
+    "ema": "ema_decay",
+    "llrd": "layer_decay",
+    "warmup": "warmup_epochs",
+    "patience": "early_stop",
+    "gamma": "focal_gamma",
+    "criterion": "loss",
+    "pooling": "pool",
+    "global_pool": "pool",
+    "augmentation": "augment",
+    "aug": "augment",
+    "amp": "precision",
+    "dtype": "precision",
+    "epoch": "epochs",
+    "random_state": "seed",
+}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -67,8 +114,9 @@ def parse(field: str, text: str, rules: Mapping[str, Rule]) -> Choice:
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
-    """`, did you mean 'x'?` where a known name is near, else nothing."""
-    near = get_close_matches(name, list(known), n=1)
+    """`, did you mean 'x'?` where a known name is near, or is what others call by this name; else nothing."""
+    other = SYNONYMS.get(name.lower().replace("-", "_"))
+    near = [other] if other in known else get_close_matches(name, list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+EMPTY_DATA = (
+    "data '': is empty, as an unset variable of the shell is; name a folder of class folders, a table, an archive or a "
+    "sample"
+)
+
 
 class RaytlError(Exception):
     """Something a person can mend: the message gives the value, the rule and the remedy.

@@ -206,7 +206,7 @@ def head_space(default: Recipe, class_counts: Sequence[int]) -> Space:
         "ema_decay": Choices((0.0, HEAD_EMA)),
         "augment": Choices(("none", default.augment) if default.augment != "none" else ("none",)),
     }
-    if family_of(default.backbone).enlarges:
+    if family_of(default.backbone).enlarges and enlarged(default.image_size) != default.image_size:
         domains["image_size"] = Choices((default.image_size, enlarged(default.image_size)))
     batch_sizes = _batch_sizes(sum(class_counts))
     if len(batch_sizes) > 1:

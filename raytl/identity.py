@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from raytl.recipe import Recipe
 
@@ -29,3 +30,19 @@ def trial_id(recipe: Recipe, data_fingerprint: str, stage: str) -> str:
 
 def _digest(value: object, digits: int) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
+
+
+def ensemble_id(weights: Mapping[str, float]) -> str:
+    """The name of a mean of runs: 12 hex digits over their trial ids and weights, in whatever order."""
+    return _digest({"ensemble": {name: round(weight, 9) for name, weight in weights.items()}}, 12)
+
+
+def distilled_hash(recipe: Recipe, data_fingerprint: str, teacher: str, temperature: float, weight: float) -> str:
+    """What makes two students the same work but for chance: 16 hex digits over recipe, data and teacher."""
+    values = {"teacher": teacher, "temperature": round(temperature, 9), "weight": round(weight, 9)}
+    return _digest({"recipe": recipe_hash(recipe, data_fingerprint), "distilled": values}, 16)
+
+
+def distilled_id(student: str, seed: int) -> str:
+    """The name of one student's run: 12 hex digits over its `distilled_hash` and its seed."""
+    return _digest({"student": student, "seed": seed}, 12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from raytl.catalog import check_backbone
+from raytl.class_map import read_class_map
 from raytl.errors import ConfigError, RaytlError
+from raytl.experiment_file import load_study
 from raytl.family import default_recipe
 from raytl.metric import METRICS
+from raytl.money import parse_prices
+from raytl.noise import DEBUG, VARIABLE
+from raytl.output import JSON, LINES, QUIET, Output
 from raytl.recipe import make_recipe
 from raytl.space import Space, Value, parse_setting
 from raytl.study import POLICIES, SCHEDULERS, SEARCHERS, Study, parse_seconds
@@ -27,19 +31,40 @@ EMBEDDED = Study(
 )
 OWN_PICTURES = replace(EMBEDDED, confirm_seeds=5)  # chosen: three seeds leave wide intervals
 
-# Options whose text is the study's field of the same name: as it is, and as a whole number. The study checks the
-# values, not argparse, so that everything wrong is said at once.
-_TEXTS = ("searcher", "scheduler", "policy", "metric", "weights", "address")
-_COUNTS = ("trials", "epochs", "image_size", "workers_per_trial", "confirm_seeds", "splits", "seed")
+# Options whose text is the study's field of the same name: as it is, as a number, and as a whole number. The study
+# checks the values, not argparse, so that everything wrong is said at once.
+_TEXTS = ("searcher", "scheduler", "policy", "metric", "weights", "address", "storage")
+_FLAGS = ("drop_suspect", "allow_bad", "weight_histograms", "keep_finals")
+_AMOUNTS = (
+    ("cache_gb", "gigabytes"),
+    ("store_gb", "gigabytes"),
+    ("max_latency_ms", "milliseconds"),
+    ("max_size_mb", "megabytes"),
+    ("budget_hours", "hours"),
+)
+_COUNTS = (
+    "trials",
+    "epochs",
+    "confirm_epochs",
+    "image_size",
+    "workers_per_trial",
+    "trials_per_gpu",
+    "confirm_seeds",
+    "splits",
+    "seed",
+)
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """The options of `raytl search`, which `experiments/search_all.py` shares. None given means the study's own."""
     add = parser.add_argument
-    add("--study", type=Path, metavar="FILE", help="a Python file that says STUDY = Study(...)")
+    add(
+        "--study", metavar="FILE[:NAME]", help="a Python file that says STUDY = Study(...) or NAME = ..., or study.json"
+    )
     add("--backbones", metavar="A,B", help="timm or torchvision names, or the carried tiny_ ones")
     add("--trials", metavar="N", help="search trials per backbone")
     add("--epochs", metavar="N", help="epochs of a full run")
+    add("--confirm-epochs", metavar="N", help="epochs of final models, where they run longer than trials")
     add("--image-size", metavar="PIXELS", help="instead of each backbone's own size")
     add("--time", metavar="30m", help="limit for search and confirmation together")
     add("--searcher", metavar="|".join(SEARCHERS), help="who proposes recipes")
@@ -47,29 +72,70 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add("--policy", metavar="|".join(POLICIES), help="heads first and depth where it pays, or all trials alike")
     add("--metric", metavar="|".join(METRICS), help="the validation figure that decides everything")
     add("--workers-per-trial", metavar="N", help="DDP workers of each trial")
+    add("--trials-per-gpu", metavar="N", help="trials of one worker that share a GPU (default: 1)")
+    add("--peer-timeout", metavar="5m", help="how long the workers of a trial wait for one that has frozen")
     add("--confirm-seeds", metavar="N", help="how often the best recipes are trained again")
     add("--weights", metavar="pretrained|none|DIR", help="published, random, or <backbone>.safetensors from a folder")
     add("--splits", metavar="N", help="repeat the confirmation over N splits")
-    add(
-        "--cache-gb",
-        metavar="GB",
-        help="disk for what frozen stages make of pictures (default: a tenth of the free)",
-    )
+    _add_disk_limits(parser)
+    _add_cost_limits(parser)
+    add("--class-map", type=Path, metavar="FILE", help="a CSV file of class and group, which groups classes")
     add("--drop-suspect", action="store_true", default=None, help="leave out pictures that look like placeholders")
+    add("--allow-bad", action="store_true", default=None, help="go on where over 1%% of a class cannot be read")
+    add("--weight-histograms", action="store_true", default=None, help="show each stage's weights in TensorBoard")
+    add("--keep-finals", action="store_true", default=None, help="keep the weights of every final model, for ensembles")
     add("--out", type=Path, metavar="DIR", help="the study folder (default: results/<study>)")
-    add("--address", metavar="auto|ADDRESS", help="a running Ray cluster")
+    add("--storage", metavar="URL", help="keep a copy of the study folder there, such as s3://bucket/folder")
+    add("--address", metavar="local|auto|ADDRESS", help="a running Ray cluster")
+    add("--detach", action="store_true", help="give the search to the cluster as a job; it needs this machine no more")
     add("--seed", metavar="N", help="of splits, searchers and trials; final models count up from it")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a recipe field, or lr=1e-5..1e-2, a|b")
-    add("--dry-run", action="store_true", help="check all, say what would be done, and stop")
+    add("--dry-run", action="store_true", help="check all, say what would be done and about how long, and stop")
+    _add_output_options(parser)
 
 
 def add_resume_options(parser: argparse.ArgumentParser) -> None:
     """The options of `raytl resume`: how long and where a study goes on, not what it is."""
-    parser.add_argument("--data", metavar="DATA", help="where its pictures are now")
+    parser.add_argument(
+        "--data", action="append", metavar="DATA", help="where its pictures are now; once for each of several sources"
+    )
     parser.add_argument("--time", metavar="30m", help="limit for what is left of search and confirmation")
-    parser.add_argument("--cache-gb", metavar="GB", help="disk for what frozen stages make of pictures")
-    parser.add_argument("--address", metavar="auto|ADDRESS", help="a running Ray cluster")
+    _add_disk_limits(parser)
+    parser.add_argument("--address", metavar="local|auto|ADDRESS", help="a running Ray cluster")
+    parser.add_argument("--peer-timeout", metavar="5m", help="how long the workers of a trial wait for a frozen one")
+    parser.add_argument("--storage", metavar="URL", help="where a copy is kept; fills a folder that is empty")
+    _add_cost_limits(parser)
     parser.add_argument("--changed-data", action="store_true", help="go on although its pictures have changed")
+    _add_output_options(parser)
+
+
+def output_of(options: argparse.Namespace) -> Output:
+    """What a study is to tell while it runs."""
+    mode = QUIET if options.quiet else JSON if options.json else LINES
+    return Output(mode, options.verbose)
+
+
+def _add_disk_limits(parser: argparse.ArgumentParser) -> None:
+    frozen = "disk for what frozen stages make of pictures (default: a tenth of the free)"
+    parser.add_argument("--cache-gb", metavar="GB", help=frozen)
+    decoded = "disk for decoded pictures (default: most of the free); others are decoded as they are read"
+    parser.add_argument("--store-gb", metavar="GB", help=decoded)
+
+
+def _add_cost_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-latency-ms", metavar="MS", help="no model that takes longer a picture may be the answer")
+    parser.add_argument("--max-size-mb", metavar="MB", help="no model whose weights are larger may be the answer")
+    parser.add_argument("--budget-hours", metavar="H", help="limit in hours of GPUs, or of workers without one")
+    parser.add_argument("--price", action="append", metavar="[TYPE=]PER_HOUR", help="of a machine; costs are told")
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quiet", action="store_true", help="print the result alone, and errors")
+    mode.add_argument("--json", action="store_true", help="print one JSON object per event, words to standard error")
+    parser.add_argument(
+        "--verbose", action="store_true", help=f"show all that libraries say, as {VARIABLE}={DEBUG} does"
+    )
 
 
 def resume_changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -79,7 +145,11 @@ def resume_changes(options: argparse.Namespace) -> dict[str, Any]:
         ConfigError: for what cannot be understood.
     """
     problems: list[str] = []
-    changes: dict[str, Any] = {name: text for name in ("data", "address") if (text := getattr(options, name))}
+    given = ((name, getattr(options, name)) for name in ("address", "storage"))
+    changes: dict[str, Any] = {name: text for name, text in given if text}
+    if options.data:
+        first, *more = options.data
+        changes |= {"data": first} | ({"more_data": tuple(more)} if more else {})
     _add_limits(changes, options, problems)
     if problems:
         raise ConfigError(*problems)
@@ -97,11 +167,11 @@ def study_of(options: argparse.Namespace) -> Study:
     problems: list[str] = []
     base, study = EMBEDDED, None
     with _noting(problems):
-        base = load_study_file(options.study) if options.study else OWN_PICTURES if options.data else EMBEDDED
+        base = load_study(options.study) if options.study else OWN_PICTURES if options.data else EMBEDDED
     changes = _changes(options, base, problems)
     with _noting(problems):
         study = replace(base, **changes)
-        problems += _recipe_problems(study)
+        problems += recipe_problems(study, elsewhere=options.detach)
     if study is None:
         problems += _name_problems(changes.get("backbones", base.backbones))
     if problems or study is None:
@@ -109,27 +179,30 @@ def study_of(options: argparse.Namespace) -> Study:
     return study
 
 
-def load_study_file(path: Path) -> Study:
-    """The `STUDY` of a Python file.
+def likely_folder(options: argparse.Namespace) -> Path | None:
+    """Where the study of these options would lie; None where that stands in its experiment file alone."""
+    if options.out is not None:
+        return Path(options.out)
+    if options.study or "" in options.data:
+        return None
+    return Path("results") / (name_of(options.data[0]) if options.data else EMBEDDED.name)
 
-    Raises:
-        ConfigError: where the file is missing, cannot be run, or has no study.
-    """
-    if not path.is_file() or path.suffix != ".py":
-        raise ConfigError(f"study file {str(path)!r}: no such Python file; give one that says STUDY = Study(...)")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except RaytlError:
-        raise
-    except Exception as error:  # a person's own code can raise anything
-        raise ConfigError(f"study file {str(path)!r}: {type(error).__name__}: {error}; mend the file") from error
-    study = getattr(module, "STUDY", None)
-    if not isinstance(study, Study):
-        raise ConfigError(f"study file {str(path)!r}: STUDY is {study!r}; it must be a raytl.study.Study")
-    return study
+
+def defaults_taken(options: argparse.Namespace) -> str | None:
+    """What a person should know who named neither an experiment file nor pictures, or no backbones."""
+    if options.study:
+        return None
+    if not options.data:
+        return (
+            f"no pictures were named: the embedded {EMBEDDED.data} are taken; for your own type `raytl search FOLDER` "
+            "with a folder of class folders"
+        )
+    if options.backbones is None:
+        return (
+            f"no backbones were named: {', '.join(OWN_PICTURES.backbones)} are taken, small ones for trying things "
+            "out; name others with --backbones, such as resnet50,convnext_tiny"
+        )
+    return None
 
 
 def _changes(options: argparse.Namespace, base: Study, problems: list[str]) -> dict[str, Any]:
@@ -140,12 +213,18 @@ def _changes(options: argparse.Namespace, base: Study, problems: list[str]) -> d
             with _noting(problems):
                 changes[name] = _count(name, text)
     _add_limits(changes, options, problems)
+    changes["prices"] = {**base.prices, **changes.get("prices", {})}
     if options.backbones is not None:
-        changes["backbones"] = tuple(name.strip() for name in options.backbones.split(",") if name.strip())
-    if options.data is not None:
-        changes |= {"data": options.data, "name": base.name if options.study else _name_of(options.data)}
-    if options.drop_suspect:
-        changes["drop_suspect"] = True
+        names = tuple(name.strip() for name in options.backbones.split(",") if name.strip())
+        own = {name: settings for name, settings in base.backbone_settings.items() if name in names}
+        changes |= {"backbones": names, "backbone_settings": own}
+    if options.data:
+        first, *more = options.data
+        changes |= {"data": first, "more_data": tuple(more), "name": base.name if options.study else name_of(first)}
+    if options.class_map is not None:
+        with _noting(problems):
+            changes["class_map"] = read_class_map(options.class_map)
+    changes |= {name: True for name in _FLAGS if getattr(options, name)}
     changes["settings"] = dict(base.settings)
     for text in options.set:
         with _noting(problems):
@@ -158,20 +237,28 @@ def _add_limits(changes: dict[str, Any], options: argparse.Namespace, problems: 
     if options.time is not None:
         with _noting(problems):
             changes["time_limit_seconds"] = parse_seconds(options.time)
-    if options.cache_gb is not None:
+    if options.peer_timeout is not None:
         with _noting(problems):
-            changes["cache_gb"] = _gigabytes(options.cache_gb)
+            changes["peer_timeout_seconds"] = parse_seconds(options.peer_timeout)
+    if options.price:
+        with _noting(problems):
+            changes["prices"] = parse_prices(options.price)
+    for name, unit in _AMOUNTS:
+        if (text := getattr(options, name)) is not None:
+            with _noting(problems):
+                changes[name] = _number(f"--{name.replace('_', '-')}", text, unit)
 
 
-def _recipe_problems(study: Study) -> list[str]:
+def recipe_problems(study: Study, elsewhere: bool = False) -> list[str]:
     """What is wrong with weights, backbones, and the recipes that their searches start from."""
     problems = _name_problems(study.backbones)
-    if study.weights not in ("pretrained", "none") and not Path(study.weights).is_dir():
+    if not elsewhere and study.weights not in ("pretrained", "none") and not Path(study.weights).is_dir():
         problems.append(f"weights={study.weights!r}: must be 'pretrained', 'none' or an existing folder")
-    fixed = {name: value for name, value in study.settings.items() if isinstance(value, Value)}
-    domains = {name: value for name, value in study.settings.items() if not isinstance(value, Value)}
     for backbone in study.backbones:
         with _noting(problems):
+            settings = study.settings_of(backbone)
+            fixed = {name: value for name, value in settings.items() if isinstance(value, Value)}
+            domains = {name: value for name, value in settings.items() if not isinstance(value, Value)}
             start = default_recipe(backbone, study.weights, study.epochs, study.image_size, study.seed)
             Space(domains).check(make_recipe(start, fixed))
     return problems
@@ -200,13 +287,13 @@ def _count(name: str, text: str) -> int:
     return int(text)
 
 
-def _gigabytes(text: str) -> float:
+def _number(option: str, text: str, unit: str) -> float:
     if not re.fullmatch(r"\d{1,7}(\.\d{1,9})?", text):
-        raise ConfigError(f"--cache-gb {text}: must be a number of gigabytes, such as 20 or 0.5")
+        raise ConfigError(f"{option} {text}: must be a number of {unit}, such as 20 or 0.5")
     return float(text)
 
 
-def _name_of(data: str) -> str:
+def name_of(data: str) -> str:
     """A study's name from its data's: what a folder may be called anywhere, of up to 100 characters."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().stem)
     return re.sub(r"^[^A-Za-z0-9]+", "", name)[:100] or "study"
