@@ -81,7 +81,9 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--teacher", type=Path, help="folder with mobilenetv2_100.safetensors")
     parser.add_argument("--pictures", type=int, default=36_000)
     parser.add_argument("--cache", type=Path, help="file (.npz) to keep the made pictures and features in")

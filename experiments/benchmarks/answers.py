@@ -15,10 +15,10 @@ from arms import CACHE, run_command
 from torchvision import datasets
 
 from raytl.metric import METRICS
+from raytl.results.facts import final_models
 from raytl.results.folder import StudyFolder
 from raytl.results.stats import paired_difference
-from raytl.results.tables import confirmed_rows, load_tables, prediction_rows
-from raytl.use.finals import chosen_role
+from raytl.results.tables import load_tables, prediction_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def run_search(folder: Path, place: Path, words: list[str]) -> Answer:
     os.environ[CACHE] = str(place / "cache")
     begin = time.perf_counter()
     run_command(["--data", str(folder), "--out", str(place / "study"), *words])
-    return Answer(read(place / "study", test_paths(folder)), time.perf_counter() - begin)
+    return Answer(read(place / "study", paths_of_test_pictures(folder)), time.perf_counter() - begin)
 
 
 def difference(a: Answer, b: Answer) -> tuple[float, float, float]:
@@ -48,7 +48,7 @@ def difference(a: Answer, b: Answer) -> tuple[float, float, float]:
     return found.low, found.value, found.high
 
 
-def test_paths(folder: Path) -> list[str]:
+def paths_of_test_pictures(folder: Path) -> list[str]:
     """The test pictures in the order in which `ImageFolder` has them."""
     samples = datasets.ImageFolder(str(folder / "test")).samples
     return [str(Path(path).relative_to(folder)) for path, _ in samples]
@@ -57,9 +57,7 @@ def test_paths(folder: Path) -> list[str]:
 def read(study: Path, paths: list[str]) -> np.ndarray:
     """Right or wrong (S, N) of the final models of the chosen recipe, picture by picture in the order of `paths`."""
     tables = load_tables(StudyFolder(study))
-    rows = confirmed_rows(tables.confirmed)
-    role = chosen_role(rows, METRICS["val_accuracy"])
-    chosen = [row.trial_id for row in rows if row.role == role]
+    chosen = final_models(tables, METRICS["val_accuracy"])[0].trial_ids
     by_trial: dict[str, dict[str, bool]] = {name: {} for name in chosen}
     for row in prediction_rows(tables.predictions):
         if row.trial_id in by_trial:

@@ -10,9 +10,11 @@ from typing import Any
 
 from measure import ROOT, refuse
 
+from raytl.metric import find_metric
 from raytl.on_ray.driver import run_study
 from raytl.results.folder import StudyFolder
-from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.result_only import ResultOnly
+from raytl.results.schemas import TrialRow
 from raytl.results.tables import Tables, epoch_rows, load_tables, trial_rows
 from raytl.study import Study
 
@@ -20,22 +22,9 @@ CACHE = "RAYTL_CACHE"  # where raytl keeps decoded pictures: empty for each benc
 PATIENCE_SECONDS = 1800  # chosen: three times what the longest arm takes; the documented pattern can hang
 
 
-class Silent:
-    """A watcher that shows nothing."""
-
-    def started(self, trial: TrialRow) -> None:
-        """Shows nothing."""
-
-    def epoch(self, trial: TrialRow, row: EpochRow) -> None:
-        """Shows nothing."""
-
-    def ended(self, trial: TrialRow) -> None:
-        """Shows nothing."""
-
-
 def run_quietly(study: Study, out: Path) -> Tables:
     """Runs a study in this process; a study with trials that failed is no measurement."""
-    outcome = run_study(study, out, lambda line: None, Silent())
+    outcome = run_study(study, out, lambda line: None, ResultOnly(find_metric(study.metric)))
     if outcome.without_figure:
         raise RuntimeError(f"{outcome.without_figure} trials of {study.name} have no figure")
     return load_tables(StudyFolder(out))

@@ -88,7 +88,7 @@ def main() -> None:
     options = _parse()
     torch.set_num_threads(options.threads)
     scores: list[Score] = []
-    for name in options.sets or [*sample_names(), *(["hymenoptera", "flowers"] if options.data else [])]:
+    for name in options.sets or ["drawn-flowers", "digits", *(["hymenoptera", "flowers"] if options.data else [])]:
         pictures = load_pictures(name, options.data)
         for backbone in options.backbones or CARRIED:
             for score in measure(name, pictures, backbone, options.seeds, options.finetune_seeds):
@@ -101,7 +101,9 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="folder that holds hymenoptera/ and flowers/")
     parser.add_argument("--sets", nargs="+")
     parser.add_argument("--backbones", nargs="+", choices=list(CARRIED))

@@ -71,7 +71,9 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("folder", type=Path)
     made.add_argument("--trials", type=int, required=True)
     made.add_argument("--epochs", type=int, required=True)

@@ -105,7 +105,9 @@ class Finding:
 
 def parser(description: str | None, name: str) -> argparse.ArgumentParser:
     """The options that all benchmarks have; `name` is that of the Parquet file."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        allow_abbrev=False, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--quick", action="store_true", help="fewer pairs and less work, to see that the program runs")
     made.add_argument("--out", type=Path, default=RESULTS / f"{name}.parquet", help="default: %(default)s")
     return made

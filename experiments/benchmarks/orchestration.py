@@ -13,6 +13,10 @@ suggestions, Tune, building models, checkpoints, the ledger and TensorBoard.
 Two yardsticks, each divided by the number of trials at a time: the time that the epochs took inside the study, as their
 rows say (the definition of the measure); and the time that the same epochs take in as many plain processes side by
 side, without Ray, which also shows where the driver slows the trials down. Plain processes run a few of the trials.
+
+Beside the ratios stands where the rest of the time went, in seconds a trial: before its first epoch (the model is
+built), between its epochs and after the last one (results and checkpoints), and while a place had no trial at all (Tune
+hands out the next one); and how much processor time the driver itself used meanwhile, on the cores of the trials.
 """
 
 from __future__ import annotations
@@ -24,7 +28,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import astuple, dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -37,7 +44,8 @@ from raytl.data.samples import write_sample
 from raytl.data.store import build_store, open_data
 from raytl.on_ray.cluster import divide, joined
 from raytl.recipe import Recipe, make_recipe
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.tables import epoch_rows
 from raytl.space import Value
 from raytl.study import FLAT, Study
 from raytl.train.loop import fit
@@ -82,17 +90,32 @@ def _parse() -> argparse.Namespace:
     return made.parse_args()
 
 
+@dataclass(frozen=True)
+class Rest:
+    """Seconds a trial in which a place for trials did not train, by reason."""
+
+    before_first_epoch: float
+    between_epochs: float
+    after_last_epoch: float
+    without_trial: float
+    driver_processor: float
+
+
 def compare(pictures: Path, trials: int, plain_trials: int, quick: bool) -> list[Finding]:
-    """The study's wall time against both yardsticks."""
+    """The study's wall time against both yardsticks, and what the rest of it was."""
     inside: list[float] = []
+    rests: list[Rest] = []
     study = make_study(str(pictures), trials)
     with joined(None) as resources:
         slots = divide(resources, 1, trials).count
 
         def searched() -> float:
+            began = time.process_time()
             with tempfile.TemporaryDirectory() as out:
-                rows = search_trials(run_quietly(study, Path(out) / "study"))
+                tables = run_quietly(study, Path(out) / "study")
+            rows = search_trials(tables)
             inside.append(loop_seconds(rows) / slots)
+            rests.append(rest_of(rows, epoch_rows(tables.epochs), slots, time.process_time() - began))
             return wall_seconds(rows)
 
         taken = take_turns(lambda: side_by_side(pictures, plain_trials, slots) * trials / slots, searched, quick)
@@ -103,6 +126,35 @@ def compare(pictures: Path, trials: int, plain_trials: int, quick: bool) -> list
     return [
         make(case="loop by the rows", values=ratios, a=tuple(inside)),
         make(case="loop in plain processes", values=taken.b_over_a, a=taken.a),
+        *rest_findings(rests),
+    ]
+
+
+def rest_of(trials: list[TrialRow], epochs: list[EpochRow], slots: int, driver_seconds: float) -> Rest:
+    """Where the places' time went beside the epochs; trials that have not ended are none of it."""
+    own: dict[str, list[EpochRow]] = {row.trial_id: [] for row in trials}
+    for row in epochs:
+        if row.trial_id in own:
+            own[row.trial_id].append(row)
+    before = between = after = lived = 0.0
+    for trial in trials:
+        if trial.ended_at is None:
+            continue
+        rows = sorted(own[trial.trial_id], key=lambda row: row.epoch)
+        before += (rows[0].started_at - trial.started_at).total_seconds()
+        between += sum((b.started_at - a.ended_at).total_seconds() for a, b in pairwise(rows))
+        after += (trial.ended_at - rows[-1].ended_at).total_seconds()
+        lived += (trial.ended_at - trial.started_at).total_seconds()
+    without = wall_seconds(trials) * slots - lived
+    return Rest(*(seconds / len(trials) for seconds in (before, between, after, without, driver_seconds)))
+
+
+def rest_findings(rests: list[Rest]) -> list[Finding]:
+    """One row for each reason."""
+    reasons = [item.name.replace("_", " ") for item in fields(Rest)]
+    return [
+        Finding(measure="S7", case=reason, figure="seconds a trial", values=values)
+        for reason, values in zip(reasons, zip(*map(astuple, rests), strict=True), strict=True)
     ]
 
 

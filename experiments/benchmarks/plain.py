@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 PIXELS, RESIZE = 224, 256
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+LAST = (transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+AS_EVALUATED = transforms.Compose([transforms.Resize(RESIZE), transforms.CenterCrop(PIXELS), *LAST])
 
 
 def make_model(backbone: str, weights: Path, class_count: int) -> nn.Module:
@@ -33,12 +34,12 @@ def make_model(backbone: str, weights: Path, class_count: int) -> nn.Module:
 
 def make_loaders(folder: Path, batch_size: int, workers: int = 2) -> dict[str, DataLoader[Any]]:
     """Augmented training pictures, plain validation and test pictures."""
-    last = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-    plain = [transforms.Resize(RESIZE), transforms.CenterCrop(PIXELS), *last]
-    steps = {"train": [transforms.RandomResizedCrop(PIXELS), transforms.RandomHorizontalFlip(), *last]}
+    steps = {
+        "train": transforms.Compose([transforms.RandomResizedCrop(PIXELS), transforms.RandomHorizontalFlip(), *LAST])
+    }
     return {
         split: DataLoader(
-            datasets.ImageFolder(str(folder / split), transforms.Compose(steps.get(split, plain))),
+            datasets.ImageFolder(str(folder / split), steps.get(split, AS_EVALUATED)),
             batch_size=batch_size,
             shuffle=split == "train",
             num_workers=workers,
@@ -67,9 +68,7 @@ def right_of(model: nn.Module, loader: DataLoader[Any]) -> np.ndarray:
 
 def features_of(model: nn.Module, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """What a model without classifier makes of the plain pictures of a folder of classes: (N, F), and labels (N,)."""
-    steps = [transforms.Resize(RESIZE), transforms.CenterCrop(PIXELS)]
-    last = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-    loader = DataLoader(datasets.ImageFolder(str(folder), transforms.Compose([*steps, *last])), batch_size=32)
+    loader = DataLoader(datasets.ImageFolder(str(folder), AS_EVALUATED), batch_size=32)
     model.eval()
     with torch.no_grad():
         found = [(model(inputs).numpy(), labels.numpy()) for inputs, labels in loader]

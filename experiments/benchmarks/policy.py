@@ -32,8 +32,8 @@ from measure import Finding, Goal, conclude, parser, refuse
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from recorded import EPOCHS, FILE, POOLS, Pool, Run, read_pools
 
+from raytl.on_ray.experiment import RUNG_SHARE
 from raytl.on_ray.schedulers import EPOCH, SCORE, TrialName, make_scheduler
-from raytl.on_ray.search import RUNG_SHARE
 from raytl.on_ray.searchers import Searcher, make_searcher
 from raytl.study import Study
 

@@ -30,7 +30,7 @@ from typing import Any
 from arms import CACHE, run_quietly
 from measure import Finding, Goal, conclude, parser
 
-from raytl.on_ray import driver
+from raytl.on_ray import driver, publication
 from raytl.results.ledger import Ledger
 from raytl.results.tables import trial_rows
 from raytl.results.tensorboard import BoardWriter
@@ -43,9 +43,10 @@ TRIALS, QUICK_TRIALS = 8, 2
 # What writes, as (owner, name, kind); none of these calls another one.
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (Ledger, "commit", "ledger"),
-    *((BoardWriter, name, "TensorBoard") for name in ("start", "epoch", "picture", "end", "close")),
+    *((BoardWriter, name, "TensorBoard") for name in ("start", "epoch", "picture", "pr_curves", "end", "close")),
     (driver, "compact", "tables"),
-    *((driver, name, "report") for name in ("write_report", "confusion_picture", "mistakes_picture")),
+    (driver, "write_report", "report"),
+    *((publication, name, "report") for name in ("draw_final", "save_heat")),
 )
 EVERY_EPOCH = ("ledger", "TensorBoard")
 

@@ -7,9 +7,11 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from raytl.data.album import Album, open_album
@@ -19,6 +21,7 @@ from raytl.data.store import FitData, PictureSet, build_store, open_data
 
 SAMPLE = "drawn-flowers"
 PIXELS = 64  # of the sample's pictures
+PHOTOGRAPH = (500, 375)  # pixels: what photographs on the net often have
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,12 @@ class Ready:
     def batch(self, rows: np.ndarray, epoch: int) -> Tensor:
         """As many pictures (B, 3, H, W) as there are rows, whichever they are."""
         return self.pictures[: len(rows)]
+
+    def expect(self, rows: np.ndarray, epoch: int) -> None:
+        """Does nothing: all is ready."""
+
+    def forget(self) -> None:
+        """Does nothing."""
 
 
 def ready(batch_size: int, pixels: int, device: torch.device, layout: torch.memory_format) -> Ready:
@@ -57,8 +66,18 @@ def first(pictures: PictureSet, count: int) -> PictureSet:
         labels=pictures.labels[:count],
         keys=pictures.keys[:count],
         paths=pictures.paths[:count],
-        places=pictures.places[:count],
     )
+
+
+def photographs(folder: Path, per_class: int) -> Path:
+    """The drawn flowers in `folder`, enlarged to `PHOTOGRAPH` and saved as JPEG: what decoding them costs is real."""
+    with TemporaryDirectory() as drawn:
+        for path in sorted(write_sample(SAMPLE, Path(drawn) / SAMPLE, per_class).rglob("*.png")):
+            target = folder / path.parent.name / f"{path.stem}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(path) as image:
+                image.convert("RGB").resize(PHOTOGRAPH, Image.Resampling.BICUBIC).save(target, quality=90)
+    return folder
 
 
 def split_folders(album: Album, folder: Path) -> Path:

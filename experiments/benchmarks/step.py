@@ -29,6 +29,7 @@ from shown import Ready, add_device_options, device_of, ready
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from raytl.data.pixels import StoredPixels
 from raytl.data.store import FitData, PictureSet
 from raytl.models.carried import CARRIED, create_carried
 from raytl.models.classifier import Classifier, build_classifier
@@ -167,8 +168,8 @@ def learner(model: Classifier, recipe: Recipe, batch: Ready, labels: Tensor, pre
 
 def labelled(labels: Tensor) -> FitData:
     """Data of which a learner reads labels and classes only."""
-    nothing = np.zeros((len(labels), 3), dtype=np.int64)
-    pictures = PictureSet(Path(), labels, nothing[:, 0].astype(np.uint64), ("",) * len(labels), nothing)
+    nothing = StoredPixels(Path(), np.zeros((0, 3), dtype=np.int64))
+    pictures = PictureSet(nothing, labels, np.zeros(len(labels), dtype=np.uint64), ("",) * len(labels))
     return FitData(tuple(map(str, range(CLASSES))), pictures, pictures, pictures, "noise")
 
 

@@ -3,7 +3,7 @@
 Command:   python experiments/benchmarks/study.py [--data DIR] [--policy ladder|flat] [--trials 24] [--quick]
            [--out FILE]
 Hardware:  two processor cores, no network
-Minutes:   20
+Minutes:   40
 Expected:  A/B at least 10 on two cores, 20 on a GPU; best validation accuracy within 0.3 points
 
 Two backbones, tiny_resnet and tiny_vit with the carried weights at 64 pixels, 24 trials of up to 9 epochs, ASHA, freeze
