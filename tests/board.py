@@ -33,6 +33,11 @@ class Board:
         tags = self._get("plugin/images/tags")
         return {run: {tag: self._pictures(run, tag) for tag in tags[run]} for run in tags}
 
+    def pr_curves(self) -> dict[str, dict[str, dict[str, list[float]]]]:
+        """Precision and recall at growing thresholds, by run and tag."""
+        tags = self._get("plugin/pr_curves/tags")
+        return {run: {tag: self._curve(run, tag) for tag in tags[run]} for run in tags if tags[run]}
+
     def session_groups(self) -> list[dict[str, Any]]:
         """The trials of the HParams tab, whatever their status."""
         asked = {"allowedStatuses": STATUSES, "colParams": [], "startIndex": 0, "sliceSize": 10_000}
@@ -51,6 +56,10 @@ class Board:
     def _pictures(self, run: str, tag: str) -> list[bytes]:
         listed = self._get(f"plugin/images/images?{urlencode({'run': run, 'tag': tag, 'sample': 0})}")
         return [self._read(f"plugin/images/individualImage?{item['query']}") for item in listed]
+
+    def _curve(self, run: str, tag: str) -> dict[str, list[float]]:
+        [last] = self._get(f"plugin/pr_curves/pr_curves?{urlencode({'run': run, 'tag': tag})}")[run]
+        return {name: last[name] for name in ("precision", "recall")}
 
     def _get(self, path: str, body: object | None = None) -> Any:
         return json.loads(self._read(path, None if body is None else json.dumps(body).encode()))

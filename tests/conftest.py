@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -38,3 +39,17 @@ def one_ray() -> Iterator[None]:
     with joined(None):
         yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def narrow_vgg() -> Iterator[None]:
+    """VGG with 64 instead of 4,096 hidden numbers: its layers and their order are all that tests look at, and with 130
+    million parameters it took as long as all other families together.
+    """
+    from timm.models import _registry as registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            registry._model_entrypoints, "vgg11", partial(registry.model_entrypoint("vgg11"), mlp_ratio=1 / 64)
+        )
+        yield

@@ -91,6 +91,10 @@ class StubController:
         """All trials in the order of their making."""
         return self.trials
 
+    def get_live_trials(self) -> list[StubTrial]:
+        """Those that have not ended."""
+        return [trial for trial in self.trials if trial.status != "TERMINATED"]
+
 
 class Replay:
     """Runs curves through a scheduler, several at a time, in a random order that the seed decides."""

@@ -28,13 +28,17 @@ PATIENCE = timedelta(seconds=60)  # a worker whose partner has died gives up
 
 @dataclass(frozen=True)
 class Task:
-    """What the workers compute: whole runs by name, and everything else on the first of them."""
+    """What the workers compute: whole runs by name, and everything else on the first of them.
+
+    Pictures of `data` lie in a store, those of `read` are decoded as they are read.
+    """
 
     data: FitData
     recipes: Mapping[str, Recipe]
     interrupted: str
     batch_norm: Recipe
     checkpoints: Path
+    read: FitData
 
 
 def run_group(task: Task, folder: Path) -> list[dict[str, Any]]:
@@ -112,8 +116,13 @@ def _batch_norm(task: Task, world: World) -> dict[str, Any]:
     }
 
 
+def _read(task: Task, world: World) -> list[dict[str, Any]]:
+    return figures(start(tiny_recipe(batch_size=5, augment="crop"), task.read, world=world).epochs())
+
+
 PARTS: dict[str, Callable[[Task, World], Any]] = {
     "rows": _rows,
+    "read": _read,
     "continued": _continued,
     "evaluations": _evaluations,
     "gathers": _gathers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,22 +92,6 @@ class TuneTrial:
     def get_error(self) -> str | None:
         """The text of the error, as Tune gives it."""
         return self.error
-
-
-@dataclass
-class Posted:
-    """A handle of `Decisions` that keeps what was posted."""
-
-    answers: list[tuple[str, int, bool]] = field(default_factory=list)
-
-    @property
-    def post(self) -> Posted:
-        """The method's handle."""
-        return self
-
-    def remote(self, trial_id: str, epoch: int, stop: bool) -> None:
-        """Keeps an answer."""
-        self.answers.append((trial_id, epoch, stop))
 
 
 def deliver(scheduler: Any, trial: TuneTrial, reports: Iterable[Report]) -> list[str]:

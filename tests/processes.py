@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import read
 from raytl.results.tables import epoch_rows, first_epochs
 
-PATIENCE_SECONDS = 180
+T = TypeVar("T")
 
+PATIENCE_SECONDS = 180
 
 MARK = "RAYTL_TEST_MARK"  # every process that a command starts inherits it, whoever its parent is by now
 
@@ -31,13 +33,13 @@ class Command:
     mark: str
 
     @classmethod
-    def start(cls, log: Path, *words: str) -> Command:
+    def start(cls, log: Path, *words: str, environment: Mapping[str, str] | None = None) -> Command:
         mark = uuid4().hex
         command = [sys.executable, "-m", "raytl.cli", *words]
         with log.open("wb") as file:
-            environment = {**os.environ, MARK: mark}
+            variables = {**os.environ, MARK: mark, **(environment or {})}
             process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=variables
             )
         return cls(process, log, mark)
 
@@ -45,13 +47,14 @@ class Command:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Waits until it holds, while the command runs."""
+    def wait_for(self, condition: Callable[[], T]) -> T:
+        """Waits until it holds, while the command runs; what it then is."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
+        while not (found := condition()):
             assert self.process.poll() is None, f"ended too early:\n{self.said}"
             assert time.monotonic() < deadline, f"waited for {PATIENCE_SECONDS} s:\n{self.said}"
             time.sleep(0.02)
+        return found
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -78,6 +81,17 @@ class Command:
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return left
+
+
+def children(parent: int) -> dict[int, str]:
+    """The living processes that this one started itself: number and title."""
+    found = {}
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        try:
+            found[int(pid)] = (Path("/proc") / pid / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
 
 
 def recorded(folder: StudyFolder) -> dict[tuple[str, int], float]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from raytl.identity import recipe_hash, trial_id
 from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger
 from raytl.results.schemas import ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
+from raytl.results.tables import Tables
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FINGERPRINT = "made-up"
@@ -60,6 +62,15 @@ def write_study(root: Path, plan: Plan) -> StudyFolder:
         if plan.confirmed:
             _commit_finals(ledger, plan, backbone, rank, generator)
     return folder
+
+
+def slowed(tables: Tables, backbone: str, images_per_second: float) -> Tables:
+    """The same study, but for how many pictures a second one backbone's final models classify."""
+    name, rows = "predict_images_per_second", tables.confirmed.to_pylist()
+    speeds = [images_per_second if row["backbone"] == backbone else row[name] for row in rows]
+    place = tables.confirmed.schema.get_field_index(name)
+    confirmed = tables.confirmed.set_column(place, tables.confirmed.schema.field(name), pa.array(speeds, pa.float64()))
+    return replace(tables, confirmed=confirmed)
 
 
 def picture_rows(plan: Plan) -> list[PictureRow]:

@@ -97,6 +97,39 @@ def test_copies_and_conflicts_are_described(tmp_path: Path) -> None:
     (tmp_path / "train/b/conflict.png").write_bytes((tmp_path / "train/a/001.png").read_bytes())
     noise(9, 42).save(tmp_path / "val/b/near.jpg", quality=85)
     text = "\n".join(describe(open_album(tmp_path)))
-    assert "exact copies across splits: test/a/copy.png [a, test], train/a/000.png [a, train]" in text
+    assert "train/a/000.png: the same bytes are in test (test/a/copy.png) (left out)" in text
     assert "label conflict: train/a/001.png [a, train], train/b/conflict.png [b, train]" in text
-    assert "near copies across splits under two labels: train/a/002.png [a, train], val/b/near.jpg [b, val]" in text
+    assert "train/a/002.png: looks the same as one in val (val/b/near.jpg) (left out)" in text
+
+
+def test_several_sources_are_one_data_set_whose_classes_match_by_name(tmp_path: Path) -> None:
+    one = write_classes(tmp_path / "one", {"a": 10, "b": 10})
+    other = write_classes(tmp_path / "other", {"a": 4, "c": 6}, start=500)
+    album = open_album([one, other])
+    assert album.root == tmp_path and album.classes == ("a", "b", "c")
+    assert {label: sum(counts.values()) for label, counts in album.counts().items()} == {"a": 14, "b": 10, "c": 6}
+    assert {row.path.split("/")[0] for row in album.used} == {"one", "other"}
+    assert all(album.path(row).is_file() for row in album.used)
+    assert open_album([one]).fingerprint == open_album(one).fingerprint
+
+
+def test_classes_are_grouped_by_a_map(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "food", {"apple": 10, "pear": 10, "leek": 10})
+    groups = {"apple": "fruit", "pear": "fruit", "leek": "vegetable"}
+    album = open_album(root, class_map=groups)
+    assert album.classes == ("fruit", "vegetable")
+    assert {label: sum(counts.values()) for label, counts in album.counts().items()} == {"fruit": 20, "vegetable": 10}
+    assert {(row.path.split("/")[0], row.label) for row in album.used} == set(groups.items())
+    assert album.fingerprint != open_album(root).fingerprint
+
+
+def test_sources_and_maps_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    plain = write_classes(tmp_path / "plain", {"a": 5, "b": 5})
+    write_classes(tmp_path / "split" / "train", {"a": 5, "b": 5}, start=100)
+    with pytest.raises(DataError, match="some of these data sets have splits and some have none"):
+        open_album([plain, tmp_path / "split"])
+    with pytest.raises(DataError) as caught:
+        open_album([tmp_path / "nothing", tmp_path / "nowhere"])
+    assert len(caught.value.problems) == 2
+    with pytest.raises(DataError, match="class map: class 'b' has no group"):
+        open_album(plain, class_map={"a": "x"})

@@ -16,7 +16,7 @@ from tests.studies import Plan, write_study
 
 def made_answer(folder: Path) -> Answer:
     tables = load_tables(write_study(folder, Plan()))
-    answer = find_answer(tables, final_models(tables, METRICS["val_accuracy"]), ())
+    answer = find_answer(tables, final_models(tables, METRICS["val_accuracy"]), (), METRICS["val_accuracy"])
     assert answer
     return answer
 
@@ -60,3 +60,14 @@ def test_without_final_models_it_says_so() -> None:
 
 def test_the_choice_names_the_metric() -> None:
     assert "chosen by validation loss, not by its test figure" in choice_sentence(METRICS["val_loss"])
+
+
+def test_what_is_over_the_limits_is_said(tmp_path: Path) -> None:
+    answer = made_answer(tmp_path)
+    rival = replace(answer.comparisons[0].other, over="31 ms a picture")
+    sentence = answer_sentence(replace(answer, barred=(rival,)), {})
+    assert sentence.startswith("Best is tiny_vit")
+    assert sentence.endswith(" Better on validation, but over the limit: tiny_resnet, best: 31 ms a picture.")
+    over = answer_sentence(replace(answer, best=replace(answer.best, over="120 MB")), {})
+    assert over.startswith("No final model is within the limits of this study. Best without them is tiny_vit with ")
+    assert over.endswith(" It is over the limit: 120 MB.")

@@ -10,7 +10,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from hypothesis import strategies as st
 
 from raytl.results.folder import StudyFolder
 from raytl.space import LogUniform, Uniform
+from tests.rows import START, epoch_row, trial_row
 
 PROGRAMS = Path(__file__).parents[1] / "experiments" / "benchmarks"
 sys.path.append(str(PROGRAMS))  # the programs import one another by their bare names, as scripts do
 
 import measure  # noqa: E402
+import orchestration  # noqa: E402
 import policy  # noqa: E402
 import prefix  # noqa: E402
 import recorded  # noqa: E402
 import recording  # noqa: E402
+import serving  # noqa: E402
 import tables  # noqa: E402
 import warm_start  # noqa: E402
 from measure import Finding, Goal, Taken, conclude, markdown, number, pair_count, parser, read, take_turns  # noqa: E402
@@ -305,3 +309,42 @@ def test_a_made_up_study_answers_as_plain_python_does(tmp_path: Path, question: 
     assert said["answer"] == tables.expected(question, trials)
     lengths = {"leaderboard": 12, "best per backbone": 5, "learning curve": tables.EPOCHS}
     assert len(tables.expected(question, trials)) == lengths[question]
+
+
+def load(seconds: float, latencies: tuple[float, ...], share: float) -> serving.Load:
+    answers = tuple(("x.png", {"a": share, "b": 1 - share}, 4) for _ in latencies)
+    return serving.Load(seconds, latencies, answers)
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.75, "yes"), (0.7499, "check failed")])
+def test_load_is_told_in_requests_a_second_and_in_waiting(share: float, verdict: str) -> None:
+    slow, fast = load(4.0, (0.1, 0.2, 0.3, 0.4), 0.75), load(2.0, (0.05, 0.1, 0.15, 0.2), share)
+    rate, half, most = serving.findings(32, [slow] * 2, [fast] * 2, {"x.png": {"a": 0.75, "b": 0.25}})
+    assert (rate.a, rate.b, rate.values, rate.verdict) == ((1.0, 1.0), (2.0, 2.0), (2.0, 2.0), verdict)
+    assert half.a == pytest.approx((250, 250)) and half.values == pytest.approx((0.5, 0.5))
+    assert most.b == pytest.approx((198.5, 198.5)) and "batches of 4.0 in B" in most.case
+
+
+def test_one_client_has_no_goal_to_reach_by_batches() -> None:
+    one = load(4.0, (0.1,), 0.75)
+    assert serving.findings(1, [one], [one], {"x.png": {"a": 0.75, "b": 0.25}})[0].verdict == "-"
+
+
+def test_the_rest_of_a_place_for_trials_is_told_by_reason() -> None:
+    def at(seconds: float) -> datetime:
+        return START + timedelta(seconds=seconds)
+
+    # one place: 0-10 s and 12-20 s, then nothing; a second one: 1-19 s
+    lives = {"a": (0.0, 10.0), "b": (12.0, 20.0), "c": (1.0, 19.0)}
+    spans = {"a": [(1.0, 4.0), (4.5, 9.0)], "b": [(13.0, 19.5)], "c": [(3.0, 10.0), (11.0, 18.0)]}
+    trials = [trial_row(trial_id=name, started_at=at(a), ended_at=at(b)) for name, (a, b) in lives.items()]
+    epochs = [
+        epoch_row(trial_id=name, epoch=number, started_at=at(a), ended_at=at(b))
+        for name, own in spans.items()
+        for number, (a, b) in enumerate(own, 1)
+    ]
+    rest = orchestration.rest_of(trials, [*reversed(epochs), epoch_row(trial_id="another")], 2, 6.0)
+    assert astuple(rest) == pytest.approx((4 / 3, 1.5 / 3, 2.5 / 3, 4 / 3, 2.0))
+    findings = orchestration.rest_findings([rest, rest])
+    assert findings[0].case == "before first epoch" and len(findings) == 5
+    assert findings[-1].values == (2.0, 2.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-import ray
 from ray.exceptions import RayTaskError
 from ray.tune.schedulers import TrialScheduler
 
@@ -18,19 +19,24 @@ from raytl.data.album import Album
 from raytl.errors import StorageError
 from raytl.identity import recipe_hash
 from raytl.on_ray.bridge import PREFERRED, Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.cluster import Node, Slots
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import UNWRITABLE, Job, Report
-from raytl.on_ray.proposals import STAGE, configuration
+from raytl.on_ray.fleet import Fleet
+from raytl.on_ray.job import UNWRITABLE, Done, Job, Report, Workplace
+from raytl.on_ray.proposals import STAGE
 from raytl.on_ray.results import REPORT, as_result
 from raytl.on_ray.schedulers import make_scheduler
+from raytl.on_ray.stages import configuration
+from raytl.results.histogram import histogram
 from raytl.results.ledger import read
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
-from tests.plans import FACTS, Posted, TuneTrial, deliver, make_album, make_plan, make_recorder, make_report
-from tests.rows import START
+from tests.plans import FACTS, TuneTrial, deliver, make_album, make_plan, make_recorder, make_report
+from tests.rows import START, epoch_row
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 EPOCHS = 9
+FLEET = Fleet((Node(4, 0, "cpu", "a"), Node(8, 0, "large", "b")), Slots(3, 1, 4, use_gpu=False))
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +52,31 @@ class Driver:
         album: Album,
         root: Path,
         seconds: float | None = None,
-        decisions: Posted | None = None,
         name: str = "asha",
+        deadline: Deadline | None = None,
     ) -> None:
         self.plan = make_plan((album,), root)
         self.recorder: Recorder = make_recorder(root / "study")
         self.ended: list[tuple[TrialRow, Report | None]] = []
         self.bridge = Bridge(
-            self.plan, self.recorder, 1, Deadline(seconds), lambda trial, report: self.ended.append((trial, report))
+            self.plan,
+            self.recorder,
+            1,
+            deadline or Deadline(seconds),
+            lambda trial, report: self.ended.append((trial, report)),
+            FLEET,
         )
-        self.events = TuneEvents(self.bridge)
+        self.chores: list[Done] = []
+        self.events = TuneEvents(self.bridge, self.chores.append)
         make_child = partial(make_scheduler, name, EPOCHS)
-        self.scheduler = StudyScheduler(make_child, self.bridge, per_backbone=True, decisions=decisions)
+        self.scheduler = StudyScheduler(make_child, self.bridge, per_backbone=True)
 
     def job(self, name: str, backbone: str = "plain_cnn") -> Job:
         return Job(name, STAGE, "searcher", replace(self.plan.of(backbone).default, lr=0.002))
 
     def begin(self, job: Job, tune_trial_id: str = "") -> TuneTrial:
         trial = TuneTrial(configuration(job), tune_trial_id or f"tune-{job.trial_id}")
-        self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+        self.scheduler.on_trial_add(None, trial)
         self.events.on_trial_start(0, [], trial)
         return trial
 
@@ -82,6 +94,11 @@ class Driver:
         self.scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
         self.events.on_trial_error(0, [], trial)
         return self.ended[-1][0]
+
+    def fail_chore(self, trial: TuneTrial, error: str) -> None:
+        trial.error = error
+        self.scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+        self.events.on_trial_error(0, [], trial)
 
 
 def test_a_trial_is_recorded_from_its_start(album: Album, tmp_path: Path) -> None:
@@ -155,7 +172,7 @@ def test_a_trial_stopped_by_time(album: Album, tmp_path: Path) -> None:
     assert (row.status, row.reason, row.val_accuracy) == ("stopped", "the time was used up after epoch 1", 0.9)
 
 
-def test_a_diverged_trial_keeps_its_epochs_but_has_no_figure(album: Album, tmp_path: Path) -> None:
+def test_f12_a_diverged_trial_keeps_its_epochs_but_has_no_figure(album: Album, tmp_path: Path) -> None:
     driver = Driver(album, tmp_path)
     job = driver.job("t")
     trial = driver.begin(job)
@@ -215,24 +232,60 @@ def test_a_worker_that_leaves_without_a_word_has_failed(album: Album, tmp_path: 
     assert (row.status, row.reason) == ("failed", "the worker ended without a report")
 
 
-def test_a_group_is_told_to_go_on_and_the_answer_is_posted(
+def test_final_models_are_recorded_and_never_stopped(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path, seconds=0.0)
+    good, final = driver.job("good"), replace(driver.job("final"), stage="confirm")
+    deliver(driver.scheduler, driver.begin(good), [make_report(good, 1, 0.9)])
+    trial = driver.begin(final)
+    bad = [make_report(final, epoch, 0.1) for epoch in range(1, EPOCHS)]
+    assert deliver(driver.scheduler, trial, bad) == [CONTINUE] * (EPOCHS - 1)
+    row = driver.finish(trial, make_report(final, EPOCHS, 0.1, ended="completed"))
+    assert (row.status, row.epochs_run) == ("completed", EPOCHS)
+    assert "final" not in driver.scheduler._last
+    driver.scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+    driver.scheduler.on_trial_remove(None, trial)  # type: ignore[arg-type]
+    assert "final" not in driver.scheduler._last
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A chore that does nothing."""
+
+    backbone: str = "plain_cnn"
+
+    def do(self, workplace: Workplace) -> None:
+        """Nothing."""
+
+
+def test_what_became_of_a_chore_reaches_who_asked_for_it_and_leaves_no_row(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    good, bad = (TuneTrial(configuration(Errand(name)), name) for name in ("good", "bad"))
+    for trial in (good, bad):
+        driver.scheduler.on_trial_add(None, trial)
+        driver.events.on_trial_start(0, [], trial)
+    done = Done(Errand("good"), value=3)
+    result = as_result(done, "val_accuracy")
+    driver.events.on_trial_result(0, [], good, result)
+    driver.scheduler.on_trial_complete(None, good, result)  # type: ignore[arg-type]
+    driver.events.on_trial_complete(0, [], good)
+    driver.events.on_trial_recover(0, [], bad)
+    driver.fail_chore(bad, raised(ValueError("boom")))
+    assert driver.chores == [done, Done(Errand("bad"), reason="ValueError: boom")]
+    assert bad.config == configuration(Errand("bad")) and not driver.recorder.trials
+
+
+def test_tune_is_told_once_how_many_idle_workers_it_keeps(
     album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[object] = []
-    monkeypatch.setattr(ray, "get", waited.append)
-    decisions = Posted()
-    driver = Driver(album, tmp_path, decisions=decisions)
-    good, bad = driver.job("good"), driver.job("bad")
-    assert deliver(driver.scheduler, driver.begin(good), [make_report(good, 1, 0.9)]) == [CONTINUE]
-    trial = driver.begin(bad)
-    assert deliver(driver.scheduler, trial, [make_report(bad, 1, 0.1)]) == [CONTINUE]
-    assert decisions.answers == [("good", 1, False), ("bad", 1, True)] and len(waited) == 2
-    diverged = replace(make_report(good, 2), row=None, ended="diverged", reason="loss=inf")
-    assert deliver(driver.scheduler, trial, [diverged]) == [CONTINUE]
-    assert len(decisions.answers) == 2
-    driver.bridge.deadline = Deadline(0.0)
-    deliver(driver.scheduler, trial, [make_report(good, 2, 0.95)])
-    assert decisions.answers[-1][2] is True
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr("raytl.on_ray.bridge.keep_actors", lambda *words: told.append(words))
+    driver, controller = Driver(album, tmp_path), SimpleNamespace()
+    make_child = partial(make_scheduler, "asha", EPOCHS)
+    scheduler = StudyScheduler(make_child, driver.bridge, per_backbone=True, workers_kept=3)
+    for name in ("a", "b"):
+        trial = SimpleNamespace(config=configuration(driver.job(name)), placement_group_factory="share")
+        scheduler.on_trial_add(controller, trial)
+    assert told == [(controller, "share", 3)]
 
 
 Order = Sequence[tuple[str, int]]
@@ -248,7 +301,7 @@ def play(
     for name, epoch in order[skip:]:
         if name in stopped:
             continue
-        job = trials[name].config["job"]
+        job = trials[name].config["task"]
         if name not in driver.bridge._open:
             driver.events.on_trial_start(0, [], trials[name])
         # the clocks of the workers differ: the order of their times is not the order in which reports came
@@ -277,7 +330,7 @@ def made_up(seed: int, trials: int = 10) -> tuple[list[tuple[str, int]], dict[tu
 
 @pytest.mark.parametrize("name", ["asha", "median"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_replay_decides_as_an_uninterrupted_search(album: Album, tmp_path: Path, name: str, seed: int) -> None:
+def test_f11_a_replay_decides_as_an_uninterrupted_search(album: Album, tmp_path: Path, name: str, seed: int) -> None:
     order, scores = made_up(seed)
     whole = play(Driver(album, tmp_path / "whole", name=name), order, scores)
     assert {answer for _, _, answer in whole} == {CONTINUE, STOP}
@@ -286,6 +339,20 @@ def test_a_replay_decides_as_an_uninterrupted_search(album: Album, tmp_path: Pat
         again = Driver(album, tmp_path / f"cut{cut}", name=name)
         again.scheduler.replay(again.recorder)
         assert [*first, *play(again, order, scores, skip=cut)] == whole
+
+
+def test_weights_go_to_the_board_of_their_trial(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, shown = Driver(album, tmp_path), list[tuple[str, int, int]]()
+    monkeypatch.setattr(
+        driver.recorder.board, "histograms", lambda name, epoch, found: shown.append((name, epoch, len(found)))
+    )
+    job = driver.job("w")
+    driver.bridge.start(job, "tune")
+    found = histogram("head", np.arange(3.0))
+    assert found is not None
+    driver.bridge.take(make_report(job, 1, weights=(found,)))
+    driver.bridge.take(make_report(job, 2))
+    assert shown == [(job.trial_id, 1, 1)]
 
 
 def test_a_replay_leaves_final_models_out(album: Album, tmp_path: Path) -> None:
@@ -320,7 +387,7 @@ def test_f2_a_trial_whose_worker_died_goes_on_from_its_last_recorded_epoch(album
     deliver(driver.scheduler, trial, [make_report(job, 1), make_report(job, 2)])
     driver.events.on_trial_recover(0, [], trial)
     again = replace(job, recorded_epochs=2, attempt=2)
-    assert trial.config["job"] == again and trial.config["jobs"] == (again,)
+    assert trial.config["task"] == again
     driver.events.on_trial_start(0, [], trial)
     assert driver.recorder.trials["t"].status == "running"
     row = driver.finish(trial, replace(make_report(again, 3), ended="completed"))
@@ -348,3 +415,32 @@ def test_f11_a_trial_that_was_told_to_stop_before_the_kill_ends_at_once(album: A
     for name, epoch in told.items():
         row = again.recorder.trials[name]
         assert row.epochs_run == epoch and row.reason == f"{PREFERRED} after epoch {epoch}"
+
+
+def test_a_trial_is_known_by_the_machine_that_its_worker_was_on(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    for name, node_id, expected in (("t", "b", ("large", 0.5)), ("u", "a", ("cpu", 1.0)), ("v", "", (None, None))):
+        trial = driver.begin(job := driver.job(name))
+        facts = replace(FACTS, node_id=node_id)
+        row = driver.finish(trial, make_report(job, 1, facts=facts, ended="completed"))
+        assert (row.node_type, row.node_share) == expected
+        assert row.ended_at is not None and row.worker_seconds == (row.ended_at - row.started_at).total_seconds()
+
+
+def test_f11_trials_that_were_under_way_end_where_nothing_is_left_when_the_study_goes_on(
+    album: Album, tmp_path: Path
+) -> None:
+    """Those with an epoch: what they had used counts, what passed since does not. One without is not judged."""
+    driver = Driver(album, tmp_path)
+    begun, fresh = driver.job("begun"), driver.job("fresh")
+    deliver(driver.scheduler, driver.begin(begun), [make_report(begun, 1), make_report(begun, 2)])
+    driver.begin(fresh)
+    late = datetime.now(UTC) + timedelta(seconds=60)
+    last = replace(make_report(begun, 3), row=epoch_row(trial_id="begun", epoch=3, ended_at=late))
+    deliver(driver.scheduler, TuneTrial(configuration(begun)), [last])
+    again = Driver(album, tmp_path, deadline=Deadline(0.0))
+    again.scheduler.replay(again.recorder)
+    row = again.recorder.trials["begun"]
+    assert (row.status, row.reason, row.epochs_run) == ("stopped", "the time was used up after epoch 3", 3)
+    assert row.worker_seconds == pytest.approx((late - row.started_at).total_seconds())
+    assert again.recorder.trials["fresh"].status == "running"

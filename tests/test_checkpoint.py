@@ -12,7 +12,7 @@ import torch
 
 from raytl.errors import StorageError
 from raytl.metric import Figures
-from raytl.results.folder import write_atomically
+from raytl.steps import listening
 from raytl.train.checkpoint import COMMIT, PREVIOUS, Snapshot, latest_snapshot, load_snapshot, save_snapshot
 from tests.faults import Killed, largest_file
 
@@ -146,20 +146,16 @@ def test_a_checkpoint_ahead_of_the_record_is_passed_over(tmp_path: Path) -> None
     assert latest_snapshot(tmp_path / "absent", 1) == (None, ())
 
 
-def save_until(kill_at: int, folder: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def save_until(kill_at: int, folder: Path, snapshot: Snapshot) -> list[str]:
     """Saves, killed at the step with this number; returns the steps taken, files first."""
     steps: list[str] = []
 
-    def write(path: Path, data: bytes) -> None:
-        def step(name: str) -> None:
-            steps.append(f"{path.name} {name}")
-            if len(steps) == kill_at:
-                raise Killed
+    def step(name: str) -> None:
+        steps.append(name)
+        if len(steps) == kill_at:
+            raise Killed
 
-        write_atomically(path, data, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("raytl.train.checkpoint.write_atomically", write)
+    with listening(step):
         try:
             save_snapshot(folder, snapshot)
         except Killed:
@@ -168,17 +164,15 @@ def save_until(kill_at: int, folder: Path, snapshot: Snapshot, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("best_epoch", [1, 2])
-def test_a_kill_at_any_step_leaves_a_whole_checkpoint(
-    best_epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_at_any_step_leaves_a_whole_checkpoint(best_epoch: int, tmp_path: Path) -> None:
     old, new = snapshot_of(1, 1), snapshot_of(2, best_epoch)
     kill_at, steps = 0, ["killed"]
     while steps[-1] == "killed":
         kill_at += 1
         folder = tmp_path / str(kill_at)
         save_snapshot(folder, old)
-        steps = save_until(kill_at, folder, new, monkeypatch)
-        committed = f"{COMMIT} renamed" in steps
+        steps = save_until(kill_at, folder, new)
+        committed = "checkpoint commit renamed" in steps
         assert_same(load_snapshot(folder), new if committed else old)
         assert_same(latest_snapshot(folder, 1)[0], old)  # the row of epoch 2 may not have been committed
         for epoch in (3, 4):
@@ -191,14 +185,14 @@ def test_a_kill_at_any_step_leaves_a_whole_checkpoint(
     assert kill_at == 4 * (4 + (best_epoch == 2)) + 1, "four steps for each file, both commits included"
 
 
-def test_a_kill_in_the_first_save_leaves_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_in_the_first_save_leaves_nothing_to_load(tmp_path: Path) -> None:
     for kill_at in range(1, 15):
         folder = tmp_path / str(kill_at)
-        assert save_until(kill_at, folder, snapshot_of(1, 1), monkeypatch)[-1] == "killed"
+        assert save_until(kill_at, folder, snapshot_of(1, 1))[-1] == "killed"
         assert load_snapshot(folder) is None
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+def test_f9_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     save_snapshot(tmp_path, snapshot_of(1, 1))
     large = Snapshot(**{**vars(snapshot_of(2, 2)), "tensors": {"model/a": torch.zeros(10_000)}})
     with largest_file(4096), pytest.raises(StorageError, match="last-0002"):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytl.choice import Choice, Number, Rule, nearest, parse
-from raytl.recipe import ATTENTIONS, AUGMENTS, EARLY_STOPS, HEADS, SCHEDULES
+from raytl.choice import SYNONYMS, Choice, Number, Rule, nearest, parse
+from raytl.recipe import ATTENTIONS, AUGMENTS, EARLY_STOPS, FIELD_NAMES, HEADS, SCHEDULES
 
 FIELDS = {
     "head": HEADS,
@@ -88,6 +88,28 @@ def test_an_error_says_value_rule_and_remedy(text: str, rule: str, remedy: str) 
     assert message.startswith(f"field={text!r}: ")
     assert rule in message
     assert message.endswith(remedy)
+
+
+@pytest.mark.parametrize("known", SYNONYMS.values())
+def test_what_others_call_a_field_leads_to_a_field_that_there_is(known: str) -> None:
+    assert known in FIELD_NAMES and not set(SYNONYMS) & set(FIELD_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("learning_rate", "lr"),
+        ("learning-rate", "lr"),
+        ("LR0", "lr"),
+        ("batch", "batch_size"),
+        ("wd", "weight_decay"),
+        ("freeze", "freeze_depth"),
+        ("img_size", "image_size"),
+    ],
+)
+def test_a_name_of_other_libraries_is_understood(name: str, field: str) -> None:
+    assert nearest(name, FIELD_NAMES) == f", did you mean {field!r}?"
+    assert nearest(name, ("cosine", "step")) == ""
 
 
 def test_a_near_name_is_offered_and_a_far_one_is_not() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import raytl
-from raytl import commands
-from raytl.cli import main
+from raytl import commands, model_commands, study_commands
+from raytl.cli import main, make_parser
 from raytl.errors import ConfigError, DataError, MachineError, RaytlError, StorageError
+from raytl.model_commands import Wishes
+from raytl.output import SHOWN, Output
 from raytl.study import Study
 
 Captured = pytest.CaptureFixture[str]
@@ -23,6 +26,12 @@ def raising(error: BaseException) -> Callable[..., int]:
         raise error
 
     return command
+
+
+def begin_study(folder: Path) -> None:
+    """What a search leaves when it has begun to record."""
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text("{}")
 
 
 def exit_code(*words: str) -> int:
@@ -42,7 +51,7 @@ def test_the_version_is_said(capsys: Captured) -> None:
 def test_a_search_is_called_with_its_study_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[Study, Path, bool]] = []
 
-    def search(study: Study, out: Path, dry_run: bool) -> int:
+    def search(study: Study, out: Path, dry_run: bool, output: Output) -> int:
         calls.append((study, out, dry_run))
         return 5
 
@@ -65,10 +74,14 @@ def test_a_study_is_resumed_with_what_may_change(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(commands, "resume", resume)
     assert main(["resume", "a"]) == 0
     words = ["resume", "b", "--time", "2m", "--cache-gb", "3", "--data", "moved", "--address", "auto", "--changed-data"]
+    words += ["--max-latency-ms", "20", "--budget-hours", "4", "--price", "gpu=3"]
     assert main(words) == 0
-    changes = {"data": "moved", "address": "auto", "time_limit_seconds": 120.0, "cache_gb": 3.0}
-    assert calls == [(Path("a"), {}, False), (Path("b"), changes, True)]
+    changes = {"data": "moved", "address": "auto", "time_limit_seconds": 120.0, "cache_gb": 3.0, "max_latency_ms": 20.0}
+    changes |= {"budget_hours": 4.0, "prices": {"gpu": 3.0}}
+    assert calls == [(Path("a"), {}, False, SHOWN), (Path("b"), changes, True, SHOWN)]
     assert main(["resume", "a", "--time", "soon", "--cache-gb", "lots"]) == 2
+    assert main(["resume", "s3://bucket/studies/a", "--address", "local"]) == 0
+    assert calls[2][:2] == (Path("results/a"), {"address": "local", "storage": "s3://bucket/studies/a"})
 
 
 @pytest.mark.parametrize(
@@ -76,10 +89,14 @@ def test_a_study_is_resumed_with_what_may_change(monkeypatch: pytest.MonkeyPatch
     [
         ("report a", "report", (Path("a"),)),
         ("list a", "show", (Path("a"),)),
-        ("predict m a.png b", "predict", (Path("m"), [Path("a.png"), Path("b")])),
-        ("data check a", "check_data", ("a",)),
+        ("list s3://bucket/a", "show", ("s3://bucket/a",)),
+        ("data check a", "check_data", (["a"], None)),
+        ("data check a b --class-map c.csv", "check_data", (["a", "b"], Path("c.csv"))),
         ("data sample digits a", "write_data_sample", ("digits", Path("a"))),
-        ("doctor", "doctor", ()),
+        ("data fetch flowers", "fetch_data", ("flowers", None, None)),
+        ("data fetch a --out b --archive c.zip", "fetch_data", ("a", Path("b"), Path("c.zip"))),
+        ("doctor", "doctor", (Path("results"),)),
+        ("doctor a", "doctor", (Path("a"),)),
     ],
 )
 def test_each_command_is_called(
@@ -93,6 +110,41 @@ def test_each_command_is_called(
 
     monkeypatch.setattr(commands, function, command)
     assert main(words.split()) == 0
+    assert calls == [arguments]
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "arguments"),
+    [
+        ("predict m a.png b", "predict", (Path("m"), [Path("a.png"), Path("b")], Wishes())),
+        ("predict m --explain a.png", "predict", (Path("m"), [Path("a.png")], Wishes(heat=Path("heat")))),
+        ("predict m a --explain-out b", "predict", (Path("m"), [Path("a")], Wishes(heat=Path("b")))),
+        (
+            "predict m a --out t.csv --batch 8 --top 2",
+            "predict",
+            (Path("m"), [Path("a")], Wishes(Path("t.csv"), 8, 2)),
+        ),
+        ("export m --format timm", "export_timm", (Path("m"), None)),
+        ("export m --format timm --out a", "export_timm", (Path("m"), Path("a"))),
+        ("export m --format onnx", "export_onnx", (Path("m"), None, False, None)),
+        (
+            "export m --format onnx --out a.onnx --int8 --calibrate d",
+            "export_onnx",
+            (Path("m"), Path("a.onnx"), True, "d"),
+        ),
+    ],
+)
+def test_each_command_about_models_is_called(
+    words: str, function: str, arguments: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def command(*given: object) -> int:
+        calls.append(given)
+        return 3
+
+    monkeypatch.setattr(model_commands, function, command)
+    assert main(words.split()) == 3
     assert calls == [arguments]
 
 
@@ -112,16 +164,123 @@ def test_a_failure_ends_on_a_line_that_says_what_is_kept_and_what_to_type(
     capsys: Captured,
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
-    if begun:
-        out.mkdir()
-        (out / "study.json").write_text("{}")
-    monkeypatch.setattr(commands, "search", raising(error))
+
+    def search(*_arguments: object, **_options: object) -> int:
+        if begun:
+            begin_study(out)
+        raise error
+
+    monkeypatch.setattr(commands, "search", search)
     assert main(["search", "--out", str(out)]) == code
-    *problems, last = capsys.readouterr().err.splitlines()
+    _taken, *problems, last = capsys.readouterr().err.splitlines()
     assert problems == [f"raytl: {line}" for line in (error.problems if isinstance(error, RaytlError) else ())]
     assert last.startswith(f"raytl: {what}; ")
     assert (f"all that was recorded is kept in {out};" if begun else "; nothing was recorded;") in last
     assert (f"type `raytl resume {out}`" if begun else "type the command again") in last
+
+
+@pytest.mark.parametrize("error", [ConfigError("epochs"), MachineError("64 workers"), KeyboardInterrupt()])
+@pytest.mark.parametrize("words", ["search photos --backbones tiny_vit", "resume results/photos"])
+def test_a_study_that_was_there_before_may_not_be_what_the_command_asked_for(
+    words: str, error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin_study(Path("results/photos"))
+    for name in ("search", "resume"):
+        monkeypatch.setattr(commands, name, raising(error))
+    assert main(words.split()) in (2, 3, 130)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "; all that was recorded is kept in results/photos;" in last and "type the command again" in last
+    assert "raytl resume" not in last
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("search photos --trials x", "all that was recorded is kept in results/photos"),
+        ("search --trials x", "nothing was recorded"),
+        ("search new --trials x", "nothing was recorded"),
+        ("search new --out results/photos --trials x", "all that was recorded is kept in results/photos"),
+        ("search --study no.py --trials x", "studies are as they were"),
+        ("resume results/photos --time soon", "all that was recorded is kept in results/photos"),
+    ],
+)
+def test_wrong_options_do_not_hide_a_study_that_is_there(
+    words: str, kept: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin_study(Path("results/photos"))
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"raytl: the command cannot be run as written; {kept}; mend it, then type the command again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("search", "no pictures were named: the embedded drawn-flowers are taken; for your own type `raytl search FO"),
+        ("search photos", "no backbones were named: tiny_mobilenet, tiny_resnet, tiny_vit are taken, small ones for "),
+        ("search photos --backbones tiny_vit", ""),
+        ("search --quiet", ""),
+    ],
+)
+def test_what_is_taken_in_the_place_of_what_was_not_named(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(commands, "search", lambda *_, **__: 0)
+    assert main(words.split()) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == bool(said) and "".join(lines).startswith(said)
+
+
+@pytest.mark.parametrize("words", [["search", ""], ["search", "a", " "], ["data", "check", ""]])
+def test_empty_words_are_no_pictures(words: list[str], capsys: Captured) -> None:
+    assert main(words) in (2, 4)
+    assert "raytl: data '': is empty, as an unset variable of the shell is" in capsys.readouterr().err
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers(command)
+
+
+def test_no_option_may_be_shortened(capsys: Captured) -> None:
+    found = list(parsers(make_parser()))
+    assert len(found) > 15 and not any(parser.allow_abbrev for parser in found)
+    assert exit_code("search", "photos", "--epoch", "3") == 2
+    assert "unrecognized arguments: --epoch 3, did you mean '--epochs'?" in capsys.readouterr().err
+    assert exit_code("search", "photos", "--workers=3") == 2
+    assert "--workers=3, did you mean '--workers-per-trial'?" in capsys.readouterr().err
+    assert exit_code("data", "check", "photos", "--class", "a.csv") == 2
+    assert "did you mean '--class-map'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_interrupted_rerun_says_where_its_part_is(
+    begun: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    target = tmp_path / "a-rerun-t1"
+
+    def rerun(_root: Path, _trial_id: str, out: Path, _changed_data: bool) -> int:
+        if begun:
+            begin_study(out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_commands, "rerun", rerun)
+    assert main(["rerun", str(tmp_path / "a"), "t1"]) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    if begun:
+        assert said == (
+            f"raytl: interrupted; the study is as it was, and {target} holds what was repeated of the trial so far; "
+            "type the command again with another --out, which begins the trial anew"
+        )
+    else:
+        assert said == "raytl: interrupted; studies are as they were; type the command again"
 
 
 def test_a_failing_question_harms_no_study(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
@@ -145,10 +304,11 @@ def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...], 
     assert exit_code(*words) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert said in last
-    assert "; nothing was recorded; type `raytl" in last and "--help` for what can be said" in last
+    assert "; studies are as they were; type `raytl" in last and "--help` for what can be said" in last
 
 
-def test_every_wrong_option_is_named_at_once(capsys: Captured) -> None:
+def test_every_wrong_option_is_named_at_once(capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where there is no results/flowers of somebody's own
     assert main(["search", "--backbones", "resnet5O", "--trials", "x", "--searcher", "optunna", "--time", "1d"]) == 2
     said = capsys.readouterr().err
     assert all(value in said for value in ("'resnet5O'", "--trials x", "'optunna'", "'1d'"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,20 +16,25 @@ from PIL import Image
 
 from raytl import commands
 from raytl.cli import main
+from raytl.commands import make_view
 from raytl.data import samples
+from raytl.data.drawn import FLOWER_KINDS
 from raytl.metric import METRICS
-from raytl.models.classifier import build_classifier
 from raytl.options import EMBEDDED
+from raytl.output import JSON, LINES, QUIET, Output
+from raytl.results.event_lines import EventLines
 from raytl.results.folder import StudyFolder
 from raytl.results.leaderboard import leaderboard_lines
+from raytl.results.live_view import LiveView
+from raytl.results.log_lines import LogLines
+from raytl.results.result_only import ResultOnly
 from raytl.results.schemas import TABLES
 from raytl.results.tables import load_tables
-from raytl.use.card import ModelCard
-from raytl.use.export import save_model
-from tests.pictures import noise, write_classes
+from raytl.study import Study
+from tests.pictures import write_classes
 from tests.rows import trial_row
 from tests.studies import Plan, write_study
-from tests.tiny import tiny_recipe
+from tests.views import ESTIMATE, log, terminal
 
 Captured = pytest.CaptureFixture[str]
 SMALL = Plan(backbones=("tiny_vit", "tiny_resnet"), trials=3, epochs=2, seeds=2, test_pictures=12, train_pictures=30)
@@ -43,15 +48,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(written: Path, tmp_path: Path) -> StudyFolder:
     return StudyFolder(shutil.copytree(written, tmp_path / "made"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "m"
-    torch.manual_seed(0)
-    recipe = tiny_recipe()
-    save_model(folder, build_classifier(recipe, 3), recipe, ("a", "b", "c"), ModelCard("generated pictures"))
-    return folder
 
 
 def test_a_report_writes_page_and_tables_and_says_where(study: StudyFolder, capsys: Captured) -> None:
@@ -89,36 +85,6 @@ def test_a_study_that_is_not_there(command: str, tmp_path: Path, capsys: Capture
     assert list(tmp_path.iterdir()) == []
 
 
-def test_predictions_are_a_table(model: Path, tmp_path: Path, capsys: Captured) -> None:
-    write_classes(tmp_path / "new", {"x": 3})
-    assert main(["predict", str(model), str(tmp_path / "new")]) == 0
-    rows = list(csv.reader(capsys.readouterr().out.splitlines(), delimiter="\t"))
-    assert [Path(row[0]).name for row in rows] == ["000.png", "001.png", "002.png"]
-    assert all(row[1] in "abc" and 1 / 3 <= float(row[2]) <= 1 for row in rows)
-
-
-def test_an_unreadable_picture_is_said_and_the_others_are_classified(
-    model: Path, tmp_path: Path, capsys: Captured
-) -> None:
-    noise(1).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    assert main(["predict", str(model), str(tmp_path / "bad.png"), str(tmp_path / "good.png")]) == 4
-    said = capsys.readouterr()
-    bad, good = (line.split("\t") for line in said.out.splitlines())
-    assert (Path(bad[0]).name, bad[1]) == ("bad.png", "-") and bad[2].startswith("not a picture of a known kind")
-    assert good[1] in "abc"
-    assert said.err == (
-        "raytl: 1 of 2 pictures could not be read; the others are classified above; "
-        "mend or remove these files, then type the command again\n"
-    )
-
-
-def test_predictions_need_a_model_and_pictures(model: Path, tmp_path: Path, capsys: Captured) -> None:
-    assert main(["predict", str(tmp_path), str(tmp_path)]) == 6
-    assert main(["predict", str(model), str(tmp_path / "absent")]) == 4
-    assert "no such file or folder" in capsys.readouterr().err
-
-
 def test_a_data_check_prints_what_was_found(tmp_path: Path, capsys: Captured) -> None:
     root = write_classes(tmp_path / "data", {"a": 12, "b": 14})
     shutil.copy(root / "a" / "000.png", root / "b" / "copy.png")
@@ -140,6 +106,22 @@ def test_a_data_check_names_every_bad_file_and_what_a_search_would_say(tmp_path:
     assert said.err.splitlines()[-1].startswith("raytl: more than 1% of the files of a cannot be used; ")
 
 
+def test_a_data_check_takes_sources_together_and_groups_classes(tmp_path: Path, capsys: Captured) -> None:
+    first = write_classes(tmp_path / "first", {"ant": 12, "bee": 13})
+    more = write_classes(tmp_path / "more", {"bee": 10, "fly": 11})
+    assert main(["data", "check", str(first), str(more)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("46 pictures in 3 classes")
+    assert [line.partition(" (")[0] for line in lines[1:4]] == ["  ant: 12", "  bee: 23", "  fly: 11"]
+    (tmp_path / "map.csv").write_text("class,group\nant,crawls\nbee,flies\nfly,flies\n")
+    assert main(["data", "check", str(first), str(more), "--class-map", str(tmp_path / "map.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" (")[0] for line in lines[1:3]] == ["  crawls: 12", "  flies: 34"]
+    (tmp_path / "map.csv").write_text("class,group\nant,crawls\n")
+    assert main(["data", "check", str(first), "--class-map", str(tmp_path / "map.csv")]) == 4
+    assert "class 'bee' has no group; add it" in capsys.readouterr().err
+
+
 def test_a_data_check_needs_data(tmp_path: Path, capsys: Captured) -> None:
     assert main(["data", "check", "drawn-flower"]) == 4
     assert "did you mean 'drawn-flowers'?" in capsys.readouterr().err
@@ -156,6 +138,10 @@ def test_a_sample_is_written_once(tmp_path: Path, capsys: Captured, monkeypatch:
         assert picture.size == (64, 64)
     assert main(["data", "sample", "drawn-flowers", str(target)]) == 4
     assert main(["data", "sample", "letters", str(tmp_path / "x")]) == 4
+    assert main(["data", "sample", "drawn-flowers:2", str(tmp_path / "few")]) == 0
+    assert {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "few").iterdir()} == dict.fromkeys(
+        FLOWER_KINDS, 2
+    )
     assert "already holds something" in capsys.readouterr().err
 
 
@@ -163,16 +149,19 @@ def test_the_doctor_says_what_there_is(capsys: Captured, monkeypatch: pytest.Mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=50_000_000_000))
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert torch.__version__.partition("+")[0] in said and "processors: " in said and "50.0 GB here" in said
+    assert torch.__version__.partition("+")[0] in said and "ok   processors: " in said
+    assert "ok   disk of the study: 50.0 GB free in results" in said and "FAIL" not in said
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_000_000_000))
-    assert main(["doctor"]) == 3
-    assert "free disk is 1.0 GB; a study needs about 5 GB" in capsys.readouterr().err
+    assert main(["doctor", "elsewhere"]) == 3
+    captured = capsys.readouterr()
+    assert "FAIL disk of the study: 1.0 GB free in elsewhere; 2.0 GB are needed: make room" in captured.out
+    assert "disk of the study, disk of the cache: see above" in captured.err
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch, study: StudyFolder) -> SimpleNamespace:
     """Stands for `raytl.on_ray.driver`: a study that has ended as told."""
-    outcome = SimpleNamespace(folder=study, trials=8, without_figure=0, exit_code=0)
+    outcome = SimpleNamespace(folder=study, trials=8, without_figure=0, exit_code=0, estimate=ESTIMATE)
 
     def run_study(
         study_: object, out: Path, say: Callable[[str], None], watcher: object, dry_run: bool, changed_data: bool
@@ -205,6 +194,90 @@ def test_failed_trials_are_said_on_the_last_line(driver: SimpleNamespace, study:
     ]
 
 
-def test_a_dry_run_shows_no_leaderboard(driver: SimpleNamespace, study: StudyFolder, capsys: Captured) -> None:
+def test_a_dry_run_shows_an_estimate_and_no_leaderboard(
+    driver: SimpleNamespace, study: StudyFolder, capsys: Captured
+) -> None:
     assert commands.search(EMBEDDED, study.root, dry_run=True) == 0
-    assert "TensorBoard" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "TensorBoard" not in said and "time: roughly 2 min" in said
+
+
+def test_with_json_standard_output_holds_events_alone(
+    driver: SimpleNamespace, study: StudyFolder, capsys: Captured
+) -> None:
+    assert commands.search(EMBEDDED, study.root, output=Output(JSON)) == 0
+    said = capsys.readouterr()
+    events = [json.loads(line)["event"] for line in said.out.splitlines()]
+    assert events == ["study", "started", "result"]
+    assert f"into {study.root}, dry run: False" in said.err
+
+
+def test_quietly_a_search_prints_its_result_alone(
+    driver: SimpleNamespace, study: StudyFolder, capsys: Captured
+) -> None:
+    assert commands.search(EMBEDDED, study.root, output=Output(QUIET)) == 0
+    said = capsys.readouterr()
+    lines = leaderboard_lines(load_tables(study), METRICS["val_accuracy"])
+    assert said.out.splitlines()[1 : 1 + len(lines)] == lines and said.err == ""
+    assert said.out.splitlines()[-1] == f"of models:   tensorboard --logdir {study.tensorboard_finals}"
+
+
+@pytest.mark.parametrize(("mode", "kind"), [(LINES, LogLines), (QUIET, ResultOnly), (JSON, EventLines)])
+def test_who_shows_a_study_is_what_was_asked_for(mode: str, kind: type) -> None:
+    metric = METRICS["val_accuracy"]
+    assert type(make_view(Output(mode), metric, log()[0])) is kind
+    assert type(make_view(Output(mode), metric, terminal()[0])) is (LiveView if mode == LINES else kind)
+    assert type(make_view(Output(mode), metric, terminal(TERM="dumb")[0])) is kind
+
+
+def test_an_address_without_its_password_is_asked_for_again(tmp_path: Path, capsys: Captured) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    study = Study(name="a", data="digits", backbones=("tiny_resnet",), address="ray://me:pass-word-1@host:1")
+    folder.write_study({"spec": study.values()})
+    assert "pass-word-1" not in folder.study_json.read_text()
+    assert main(["resume", str(folder.root)]) == 2
+    assert "secrets are not kept; give --address again" in capsys.readouterr().err
+
+
+def test_further_sources_with_a_secret_are_asked_for_again_and_taken(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    secret = "/share/token=pass-word-1/more"
+    study = Study(name="a", data="digits", more_data=(secret, "others"), backbones=("tiny_resnet",))
+    folder.write_study({"spec": study.values()})
+    assert "pass-word-1" not in folder.study_json.read_text()
+    assert main(["resume", str(folder.root), "--data", "digits"]) == 2
+    said = capsys.readouterr().err
+    assert "more_data='/share/token=<redacted>" in said and "give all 3 sources again, --data for each" in said
+    found: list[Study] = []
+
+    def search(study: Study, _out: Path, **_: object) -> int:
+        found.append(study)
+        return 0
+
+    monkeypatch.setattr(commands, "search", search)
+    words = ["resume", str(folder.root), "--data", "digits", "--data", secret, "--data", "others"]
+    assert main(words) == 0 and found == [study]
+
+
+def test_a_repeated_trial_is_no_study_to_go_on_with(study: StudyFolder, capsys: Captured) -> None:
+    study.write_study({**study.read_study(), "rerun_of": {"folder": "results/first", "trial_id": "abc"}})
+    before = study.study_json.read_bytes()
+    assert main(["resume", str(study.root)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == (
+        f"raytl: {study.root}: holds the trial abc of results/first, which `raytl rerun` repeated; only a whole study "
+        "can go on: type `raytl resume results/first` for that, or `raytl rerun results/first abc --out DIR` to repeat "
+        "it once more"
+    )
+    assert said[-1].endswith("; mend it, then type the command again")
+    assert study.study_json.read_bytes() == before
+
+
+def test_a_study_that_is_in_no_storage_cannot_be_fetched(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["resume", str(tmp_path / "new"), "--storage", f"file://{tmp_path}/nothing"]) == 6
+    assert "no study of raytl there" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

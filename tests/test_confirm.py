@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,21 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from raytl.data.album import Album
+from raytl.design import Design, cells_of
 from raytl.identity import recipe_hash, trial_id
 from raytl.metric import Figures
-from raytl.on_ray import confirm as confirm_module
 from raytl.on_ray.bridge import Bridge
-from raytl.on_ray.cluster import Slots
-from raytl.on_ray.confirm import FinalEvents, confirm, final_jobs, searched_trials
+from raytl.on_ray.confirm import Confirmation, final_jobs, searched_trials
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.results import as_result
 from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import read
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.tables import confirmed_rows, load_tables
-from tests.plans import TuneTrial, make_album, make_plan, make_recorder, make_report, make_workplace
+from tests.plans import STAGES, make_album, make_plan, make_recorder, make_report
 from tests.rows import confirmed_row, epoch_row, prediction_row, trial_row
 
 CNN, RESNET = "plain_cnn", "tiny_resnet"
@@ -171,25 +168,22 @@ def figures(seed: int, pictures: int = 30, classes: int = 2) -> FinalFigures:
 
 
 class Confirmed(Searched):
-    """A study whose final models are reported by hand, as a group of workers would."""
+    """A study whose final models are reported by hand."""
 
     def __init__(self, album: Album, root: Path) -> None:
         super().__init__(album, root, splits=2)
         self.add("a", self.recipe(), 0.9)
-        self.bridge = Bridge(
-            self.plan,
-            self.recorder,
-            1,
-            Deadline(None),
-            lambda trial, report: confirm_module._record_test(self.plan, self.recorder, trial, report),
-        )
-        self.events = FinalEvents(self.bridge)
+        self.stage = Confirmation(self.plan, self.recorder)
+        self.bridge = Bridge(self.plan, self.recorder, 1, Deadline(None), self.stage.trial_ended)
         self.hand = tuple(self.jobs()[-3:])  # of the second split
-        self.trial = TuneTrial({"jobs": self.hand}, "tune1")
 
     def report(self, job: Job, epoch: int, score: float = 0.5, **values: Any) -> None:
-        result = as_result(make_report(job, epoch, score, **values), "val_accuracy")
-        self.events.on_trial_result(0, [], self.trial, result)
+        if epoch == 1:
+            self.bridge.start(job, "tune1")
+        report = make_report(job, epoch, score, **values)
+        self.bridge.take(report)
+        if report.ended:
+            self.bridge.end(job)
 
     def confirmed(self) -> list[str]:
         return read(self.root / "study" / "ledger", "confirmed")["trial_id"].to_pylist()
@@ -220,62 +214,24 @@ def test_test_figures_are_recorded_with_each_picture(album: Album, tmp_path: Pat
     assert {each["trial_id"] for each in predictions} == {job.trial_id}
 
 
-def test_a_group_that_died_fails_what_it_had_not_finished(album: Album, tmp_path: Path) -> None:
-    study = Confirmed(album, tmp_path)
-    done, begun, waiting = study.hand
-    study.report(done, 1, ended="completed", test=figures(0))
-    study.report(begun, 1)
-    study.trial.error = "ray::x()\n  File y\nValueError: boom"
-    study.events.on_trial_error(0, [], study.trial)
-    trials = study.recorder.trials
-    statuses = {job.trial_id: (trials[job.trial_id].status, trials[job.trial_id].reason) for job in study.hand}
-    failed = ("failed", "ValueError: boom")
-    assert statuses == {done.trial_id: ("completed", None), begun.trial_id: failed, waiting.trial_id: failed}
-    assert study.confirmed() == [done.trial_id]
-    assert {job.trial_id for job in study.jobs()} >= {begun.trial_id, waiting.trial_id}
-
-
 def test_a_final_model_that_diverged_has_no_test_figures(album: Album, tmp_path: Path) -> None:
     study = Confirmed(album, tmp_path)
     job = study.hand[0]
     study.report(job, 1)
-    diverged = replace(make_report(job, 2), row=None, ended="diverged", reason="loss=nan")
-    study.events.on_trial_result(0, [], study.trial, as_result(diverged, "val_accuracy"))
+    study.report(job, 2, row=None, ended="diverged", reason="loss=nan")
     assert study.recorder.trials[job.trial_id].status == "diverged" and study.confirmed() == []
 
 
-@pytest.mark.parametrize(
-    ("slots", "workers", "hands"), [(1, 2, [4]), (3, 2, [2, 1, 1]), (9, 2, [1, 1, 1, 1]), (2, 1, [1, 1, 1, 1])]
-)
-def test_jobs_are_dealt_to_as_many_groups_as_there_are_slots_and_singly_to_warm_actors(
-    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, workers: int, hands: list[int]
+def test_final_models_are_handed_out_one_by_one_and_those_that_were_tested_not_again(
+    album: Album, tmp_path: Path
 ) -> None:
-    study = Searched(album, tmp_path, backbones=(CNN,))
-    study.add("a", study.recipe(), 0.9)
-    asked: list[Any] = []
-    monkeypatch.setattr(confirm_module, "run_tune", lambda *each: asked.append(each))
-    folder, workplace = StudyFolder(tmp_path / "study"), make_workplace(study.plan.albums, tmp_path)
-    confirm(study.plan, study.recorder, folder, workplace, Slots(slots, workers, 1, False))
-    ((_, run_config, tune_config),) = asked
-    assert tune_config.reuse_actors == (workers == 1)
-    configs = [tune_config.search_alg.suggest("x") for _ in range(tune_config.num_samples)]
-    assert [len(config["jobs"]) for config in configs] == hands
-    assert Counter(job.trial_id for config in configs for job in config["jobs"]) == Counter(
-        job.trial_id for job in study.jobs()
-    )
-    assert all(config["job"] == config["jobs"][0] for config in configs)
-    assert len({config["name"] for config in configs}) == len(hands)
-    assert isinstance(run_config.callbacks[0], FinalEvents)
-
-
-def test_nothing_is_started_where_all_is_confirmed(
-    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = Searched(album, tmp_path)
-    monkeypatch.setattr(confirm_module, "run_tune", lambda *_: pytest.fail("nothing is left to train"))
-    workplace = make_workplace(study.plan.albums, tmp_path)
-    confirm(study.plan, study.recorder, StudyFolder(tmp_path / "study"), workplace, Slots(1, 1, 1, False))
-    assert study.jobs() == []
+    study = Confirmed(album, tmp_path)
+    jobs = study.jobs()
+    assert [study.stage.next() for _ in range(len(jobs) + 1)] == [*jobs, None]
+    for job in jobs:
+        study.report(job, 1, ended="completed", test=figures(0))
+    assert study.confirmed() == [job.trial_id for job in jobs]
+    assert Confirmation(study.plan, study.recorder).next() is None
 
 
 def roles(study: Searched) -> dict[str, Recipe]:
@@ -307,3 +263,31 @@ def test_the_best_head_is_that_of_the_cross_validation(album: Album, tmp_path: P
     study.recorder.end("steady", Ending("completed", cross_validated=Figures(0.95, 0.95, 0.2)))
     assert roles(study)["best"] == steady
     assert study.recorder.trials["steady"].cv_accuracy == 0.95
+
+
+def test_a_design_is_confirmed_cell_by_cell_without_a_search(album: Album, tmp_path: Path) -> None:
+    design: Design = {
+        "depth": {"all": {"freeze_depth": 0}, "head": {"freeze_depth": "all"}},
+        "rate": {"low": {"lr": 1e-4}, "own": {}},
+    }
+    study = Searched(album, tmp_path, confirm_seeds=3, design=design)
+    jobs = study.jobs()
+    expected = {
+        (cell.name, cell.recipe(study.plan.of(backbone).default, STAGES).with_seed(seed))
+        for backbone in (CNN, RESNET)
+        for cell in cells_of(design)
+        for seed in range(3)
+    }
+    assert {(job.role, job.recipe) for job in jobs} == expected and len(jobs) == 24
+    assert {job.recipe.freeze_depth for job in jobs if "head" in job.role} == {STAGES}
+    assert {job.stage for job in jobs} == {"confirm"}
+
+
+def test_final_models_may_run_longer_than_trials(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,), confirm_epochs=7)
+    study.add("one", study.plan.of(CNN).default, 0.9)
+    jobs = study.jobs()
+    assert {job.recipe.epochs for job in jobs} == {7} != {study.plan.of(CNN).default.epochs}
+    assert {replace(job.recipe, epochs=study.plan.of(CNN).default.epochs) for job in jobs} >= {
+        study.plan.of(CNN).default.with_seed(seed) for seed in range(study.plan.study.confirm_seeds)
+    }

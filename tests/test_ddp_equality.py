@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from raytl.data.store import FitData
+from raytl.data.album import Album
+from raytl.data.store import FitData, build_store, open_data, open_files
 from tests.group import Task, evaluated, run_group
+from tests.plans import make_album
 from tests.tiny import fitted, start, tiny_data, tiny_recipe
 
 pytestmark = pytest.mark.slow
@@ -37,16 +40,31 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
 
 
 @pytest.fixture(scope="module")
-def ranks(data: FitData, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
+    return make_album(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def ranks(data: FitData, album: Album, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the two workers found."""
     folder = tmp_path_factory.mktemp("group")
     batch_norm = tiny_recipe(backbone="tiny_resnet", epochs=2, ema_decay=0.5)
-    return run_group(Task(data, RECIPES, "thawed", batch_norm, folder / "checkpoints"), folder)
+    read = open_files(album, tiny_recipe().eval_resize)
+    return run_group(Task(data, RECIPES, "thawed", batch_norm, folder / "checkpoints", read), folder)
 
 
 def numbers(rows: list[dict[str, Any]]) -> list[float]:
     """All figures that may differ by rounding, in one list."""
     return [row[name] for row in rows for name in ("train_loss", "val_loss", "lr")]
+
+
+@pytest.mark.parametrize("rank", ALL_RANKS)
+def test_pictures_that_are_decoded_as_they_are_read_are_shared_out_alike(
+    rank: int, ranks: list[dict[str, Any]], album: Album, tmp_path: Path
+) -> None:
+    stored = open_data(album, build_store(album, tiny_recipe().eval_resize, tmp_path))
+    expected, found = fitted(tiny_recipe(batch_size=5, augment="crop"), stored), ranks[rank]["read"]
+    assert numbers(found) == pytest.approx(numbers(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from raytl.data.drawn import FLOWER_KINDS, IMAGE_SIZE, draw_flower
+from raytl.data.drawn import FLOWER_KINDS, draw_flower
+from raytl.data.strokes import IMAGE_SIZE
 
 
 def draw(kind: str, index: int) -> np.ndarray:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -14,7 +18,7 @@ from raytl.errors import StorageError
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.use.card import ModelCard
-from raytl.use.export import load_model, save_model
+from raytl.use.export import _crop_share, load_model, save_model
 
 CLASSES = ("ant", "bee", "wasp")
 CARD = ModelCard("300 pictures of insects", (("test accuracy", "0.910 (0.870 to 0.945)"),), ("a remark",))
@@ -60,6 +64,16 @@ def test_timm_and_raytl_open_the_same_model(tmp_path: Path, name: str, size: int
     assert theirs.pretrained_cfg["label_names"] == list(CLASSES)
 
 
+def test_the_code_on_the_card_opens_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(backbone="plain_cnn", weights="none", image_size=16)
+    save_model(tmp_path / "m", _model(recipe), recipe, CLASSES, CARD)
+    (code,) = re.findall("```python\n(import raytl\n.*?)```", (tmp_path / "m" / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path / "m")
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["model"].recipe == recipe and found["model"].classes == CLASSES
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     "recipe",
@@ -81,6 +95,15 @@ def test_raytl_opens_what_timm_cannot_say(tmp_path: Path, recipe: Recipe) -> Non
     assert loaded.recipe == recipe
     assert not loaded.model.training
     assert json.loads((tmp_path / "m" / "config.json").read_text())["raytl"]["format"] == "raytl"
+
+
+def test_timm_comes_to_the_same_size_from_every_crop_share() -> None:
+    """As timm computes it (`timm.data.transforms_factory.transforms_imagenet_eval`)."""
+    shares = {(side, resize): _crop_share(Recipe(image_size=side, eval_resize=resize, backbone="plain_cnn"))
+              for side in (16, 24, 64, 100, 224, 299) for resize in range(side, 2 * side)}  # fmt: skip
+    assert [sizes for sizes, share in shares.items() if math.floor(sizes[0] / share) != sizes[1]] == []
+    assert any(math.floor(side / (side / resize)) != resize for side, resize in shares), "no rounding to mend"
+    assert all(share == pytest.approx(side / resize, rel=1e-12) for (side, resize), share in shares.items())
 
 
 def test_one_logit_for_two_classes_comes_back(tmp_path: Path) -> None:
@@ -127,9 +150,30 @@ def test_damage_is_reported(saved: Path, tmp_path: Path) -> None:
     (saved / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes()[:100])
     with pytest.raises(StorageError, match="cannot be read"):
         load_model(saved)
+    (saved / "config.json").write_text("{")
+    with pytest.raises(StorageError, match=r"config\.json cannot be read \(it is no JSON object\)"):
+        load_model(saved)
     (saved / "config.json").write_text(json.dumps({"architecture": "resnet18"}))
     with pytest.raises(StorageError, match="open it with timm"):
         load_model(saved)
+
+
+def test_a_study_in_the_place_of_a_model_names_its_models(saved: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "models").mkdir(parents=True)
+    (study / "study.json").write_text("{}")
+    with pytest.raises(StorageError, match=f"this study has none yet: `raytl resume {study}` goes on"):
+        load_model(study)
+    for name in ("tiny_vit", "tiny_resnet", ".tmp-1-tiny_vit"):
+        shutil.copytree(saved, study / "models" / name)
+    for folder in (study, study / "models"):
+        with pytest.raises(StorageError) as caught:
+            load_model(folder)
+        named = f"{study}/models/tiny_resnet or {study}/models/tiny_vit"
+        assert str(caught.value) == f"{folder}: no saved model here; give the folder of a model, {named}"
+    with pytest.raises(StorageError, match="such as models/<backbone> of a study") as caught:
+        load_model(tmp_path / "nowhere")
+    assert "Errno" not in str(caught.value)
 
 
 def test_tensors_of_another_model_are_refused(saved: Path, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from raytl.errors import ConfigError
+from raytl.limits import NO_LIMITS, Limits
 from raytl.metric import METRICS
 from raytl.recipe import Recipe
-from raytl.results.facts import FinalModel, backbone_searches, final_models, find_answer, study_metric
+from raytl.results.facts import FinalModel, backbone_searches, final_models, find_answer, study_limits, study_metric
 from raytl.results.ledger import Ledger
 from raytl.results.stats import accuracy_interval, over_splits, paired_difference
 from raytl.results.tables import Tables, load_tables
-from tests.studies import STAGES, Plan, confirmed_row, trial_row, write_study
+from tests.studies import STAGES, Plan, confirmed_row, slowed, trial_row, write_study
 
 ACCURACY = METRICS["val_accuracy"]
 
@@ -67,7 +68,7 @@ def test_a_loss_ranks_the_other_way_round(tmp_path: Path) -> None:
 def test_the_answer_is_compared_with_the_next_backbone_and_its_own_probe(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, Plan())
     models = final_models(tables, ACCURACY)
-    answer = find_answer(tables, models, ())
+    answer = find_answer(tables, models, (), ACCURACY)
     assert answer
     assert (answer.best.backbone, answer.best.role) == ("tiny_vit", "best")
     named = {comparison.name: comparison for comparison in answer.comparisons}
@@ -80,7 +81,7 @@ def test_the_answer_is_compared_with_the_next_backbone_and_its_own_probe(tmp_pat
 
 def test_with_one_backbone_the_runner_up_is_its_own_default(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, Plan(backbones=("only",)))
-    answer = find_answer(tables, final_models(tables, ACCURACY), ())
+    answer = find_answer(tables, final_models(tables, ACCURACY), (), ACCURACY)
     assert answer
     assert [comparison.other.role for comparison in answer.comparisons] == ["default", "probe"]
 
@@ -89,7 +90,7 @@ def test_a_backbone_that_was_searched_and_not_tested_is_named(tmp_path: Path) ->
     folder = write_study(tmp_path, Plan(backbones=("a",)))
     Ledger.open(folder.ledger).commit("trials", [trial_row(Recipe(backbone="b"), accuracy=0.99)])
     tables = load_tables(folder)
-    answer = find_answer(tables, final_models(tables, ACCURACY), backbone_searches(tables, ACCURACY))
+    answer = find_answer(tables, final_models(tables, ACCURACY), backbone_searches(tables, ACCURACY), ACCURACY)
     assert answer
     assert answer.untested == ("b",)
 
@@ -105,7 +106,7 @@ def test_several_splits_widen_the_interval(tmp_path: Path) -> None:
     assert (model.test.value, model.test.low, model.test.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )
-    answer = find_answer(tables, models, ())
+    answer = find_answer(tables, models, (), ACCURACY)
     assert answer
     assert answer.comparisons[0].difference is not None
 
@@ -113,7 +114,7 @@ def test_several_splits_widen_the_interval(tmp_path: Path) -> None:
 def test_no_final_model_is_no_answer(tmp_path: Path) -> None:
     tables = tables_of(tmp_path, Plan(confirmed=False))
     assert final_models(tables, ACCURACY) == ()
-    assert find_answer(tables, (), ()) is None
+    assert find_answer(tables, (), (), ACCURACY) is None
 
 
 def test_a_final_model_without_predictions_has_no_interval(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_final_model_without_predictions_has_no_interval(tmp_path: Path) -> No
     assert model.test.value == 0.5
     assert math.isnan(model.test.low)
     assert "no predictions are recorded" in str(model.problem)
-    answer = find_answer(tables, models, ())
+    answer = find_answer(tables, models, (), ACCURACY)
     assert answer
     assert answer.comparisons[0].difference is None
     assert "no predictions" in str(answer.comparisons[0].problem)
@@ -172,3 +173,68 @@ def test_the_metric_is_found_in_the_study(study: dict[str, object], name: str) -
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ConfigError, match="val_acc"):
         study_metric({"metric": "val_acc"})
+
+
+def test_a_model_over_the_limits_is_not_the_answer_while_one_is_within(tmp_path: Path) -> None:
+    """tiny_vit is best and takes 25 ms a picture, where the others take half a millisecond."""
+    tables = slowed(tables_of(tmp_path, Plan()), "tiny_vit", images_per_second=40.0)
+    free = final_models(tables, ACCURACY)
+    limited = final_models(tables, ACCURACY, Limits(latency_ms=20.0))
+    assert free[0].backbone == "tiny_vit" and all(model.over is None for model in free)
+    assert [model.over for model in limited] == [None] * 6 + ["25 ms a picture"] * 3
+    assert [model.backbone for model in limited[6:]] == ["tiny_vit"] * 3
+    answer = find_answer(tables, limited, (), ACCURACY)
+    assert answer and answer.best.backbone == "tiny_resnet" and answer.best.over is None
+    better = {(each.backbone, each.role) for each in free if each.val_accuracy > answer.best.val_accuracy}
+    assert (
+        {(each.backbone, each.role) for each in answer.barred}
+        == better
+        == {("tiny_vit", "best"), ("tiny_vit", "default")}
+    )
+    within = final_models(tables, ACCURACY, Limits(latency_ms=25.0, size_mb=1.0))
+    assert [model.backbone for model in within] == [model.backbone for model in free]
+
+
+def test_where_no_model_is_within_the_best_of_all_is_told_as_over(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, Plan(seeds=1))
+    models = final_models(tables, ACCURACY, Limits(size_mb=0.5))  # they have 250,000 parameters
+    assert {model.over for model in models} == {"1 MB"}
+    answer = find_answer(tables, models, (), ACCURACY)
+    assert answer and (answer.best.backbone, answer.best.over, answer.barred) == ("tiny_vit", "1 MB", ())
+
+
+@pytest.mark.parametrize(
+    ("study", "limits"),
+    [
+        ({"spec": {"max_latency_ms": 20, "max_size_mb": 1.5}}, Limits(20.0, 1.5)),
+        ({"spec": {"max_latency_ms": None}}, NO_LIMITS),
+        ({"spec": {}}, NO_LIMITS),
+        ({}, NO_LIMITS),
+    ],
+)
+def test_the_limits_are_found_in_the_study(study: dict[str, object], limits: Limits) -> None:
+    assert study_limits(study) == limits
+
+
+def test_recipes_of_one_role_are_not_taken_together_over_splits(tmp_path: Path) -> None:
+    """An extended study may have confirmed an earlier best recipe on its only split, and a later one on two."""
+    folder = write_study(tmp_path, Plan(backbones=("a",), roles=("best",), seeds=1, splits=2))
+    ledger, right = Ledger.open(folder.ledger), np.ones(60, bool)
+    early = trial_row(Recipe(backbone="a", lr=0.5), "confirm", accuracy=0.5)
+    ledger.commit("trials", [early])
+    ledger.commit("confirmed", [confirmed_row("best", early, right)])
+    models = final_models(load_tables(folder), ACCURACY)
+    assert [(model.role, sorted(model.runs)) for model in models] == [("best", [0, 1]), ("best", [0])]
+    assert models[1].val_accuracy == 0.5 and models[1].trial_ids == (early.trial_id,)
+
+
+def test_a_recipe_under_two_roles_is_one_model(tmp_path: Path) -> None:
+    """The best recipe of a study is the best head of an extended one, which adds a seed under that role."""
+    folder = write_study(tmp_path, Plan(backbones=("a",), roles=("best",), seeds=2))
+    ledger, right = Ledger.open(folder.ledger), np.ones(60, bool)
+    first = load_tables(folder).trials.to_pylist()[-1]
+    third = trial_row(Recipe(backbone="a", freeze_depth=first["freeze_depth"], epochs=5, seed=2), "confirm")
+    ledger.commit("trials", [third])
+    ledger.commit("confirmed", [confirmed_row("head", third, right)])
+    (model,) = final_models(load_tables(folder), ACCURACY)
+    assert (model.role, model.seeds) == ("head", (0, 1, 2))

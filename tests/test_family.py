@@ -13,6 +13,7 @@ from raytl.family import (
     family_of,
     freeze_depths,
     head_recipe,
+    head_space,
     probe_recipe,
 )
 from raytl.models.carried import CARRIED
@@ -137,3 +138,10 @@ def test_the_head_recipe_is_the_probe_with_augmented_pictures_and_averaged_weigh
     assert differing == {"augment", "ema_decay", "views"}
     assert head.augment == default.augment
     assert 0 < head.ema_decay < 1
+
+
+@pytest.mark.parametrize(("pixels", "sizes"), [(224, (224, 256)), (64, None), (96, None), (128, (128, 160))])
+def test_heads_are_tried_at_a_larger_size_where_there_is_one(pixels: int, sizes: tuple[int, ...] | None) -> None:
+    space = head_space(default_recipe("resnet50", image_size=pixels), BALANCED)
+    domain = space.domains.get("image_size")
+    assert (domain.values if isinstance(domain, Choices) else None) == sizes

@@ -9,9 +9,10 @@ import pytest
 
 from raytl.errors import ConfigError, StorageError
 from raytl.results.folder import StudyFolder, write_atomically
+from raytl.steps import listening
 from tests.faults import Killed, largest_file
 
-STEPS = ["written", "synced", "renamed", "folder synced"]
+STEPS = ["file written", "file synced", "file renamed", "file in its folder"]
 
 
 def test_a_new_and_an_empty_folder_are_taken(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_study_is_taken_again_and_left_as_it_is(tmp_path: Path) -> None:
     assert folder.read_study() == {"seed": 3, "name": "Blüten"}
 
 
-def test_a_folder_with_other_things_is_refused_and_not_touched(tmp_path: Path) -> None:
+def test_f20_a_folder_with_other_things_is_refused_and_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(StorageError, match=r"not empty and no study.*--out") as caught:
         StudyFolder(tmp_path).create()
@@ -43,7 +44,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
             StudyFolder(root).create()
 
 
-def test_an_absent_folder_is_a_mistake_in_the_command(tmp_path: Path) -> None:
+def test_f20_an_absent_folder_is_a_mistake_in_the_command(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder") as caught:
         StudyFolder(tmp_path / "absent").read_study()
     assert caught.value.exit_code == 2
@@ -52,7 +53,7 @@ def test_an_absent_folder_is_a_mistake_in_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "missing"), (b"{", "cannot be read"), (b"[]", "no JSON object")]
 )
-def test_a_folder_without_a_readable_study_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_f20_a_folder_without_a_readable_study_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "study.json").write_bytes(content)
     with pytest.raises(StorageError, match=message):
@@ -60,22 +61,27 @@ def test_a_folder_without_a_readable_study_is_refused(tmp_path: Path, content: b
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_after_any_step_a_file_is_old_or_new_and_whole(tmp_path: Path, step: str) -> None:
-    path = tmp_path / "study.json"
-    write_atomically(path, b"old")
+@pytest.mark.parametrize("end", [Killed, KeyboardInterrupt])
+def test_f4_f5_ended_after_any_step_a_file_is_old_or_new_and_whole(
+    tmp_path: Path, step: str, end: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old", "file")
 
-    def kill(name: str) -> None:
+    def stop(name: str) -> None:
         if name == step:
-            raise Killed
+            raise end
 
-    with pytest.raises(Killed):
-        write_atomically(path, b"new and longer", kill)
+    with listening(stop), pytest.raises(end):
+        write_atomically(path, b"new and longer", "file")
     assert path.read_bytes() == (b"old" if STEPS.index(step) < 2 else b"new and longer")
+    assert end is Killed or list(tmp_path.iterdir()) == [path], "only a kill leaves something beside it"
 
 
 def test_the_steps_are_those_tested(tmp_path: Path) -> None:
     steps: list[str] = []
-    write_atomically(tmp_path / "file", b"x", steps.append)
+    with listening(steps.append):
+        write_atomically(tmp_path / "file", b"x", "file")
     assert steps == STEPS
 
 
@@ -85,14 +91,14 @@ def test_the_file_is_forced_to_disk_before_its_name_and_the_name_after(
     forced: list[tuple[int, bool]] = []
     path = tmp_path / "file"
     monkeypatch.setattr("os.fsync", lambda descriptor: forced.append((os.fstat(descriptor).st_ino, path.exists())))
-    write_atomically(path, b"x")
+    write_atomically(path, b"x", "file")
     assert forced == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-def test_a_full_disk_is_told_with_figures_and_keeps_the_old_file(tmp_path: Path) -> None:
+def test_f9_a_full_disk_is_told_with_figures_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "study.json"
-    write_atomically(path, b"old")
+    write_atomically(path, b"old", "file")
     with largest_file(1000), pytest.raises(StorageError, match=r"study\.json.*5,000 bytes needed, [\d,]+ bytes free"):
-        write_atomically(path, bytes(5000))
+        write_atomically(path, bytes(5000), "file")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

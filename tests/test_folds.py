@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from raytl.data.pixels import StoredPixels
 from raytl.data.store import FitData, PictureSet
 from raytl.train.cache import PrefixCache
 from raytl.train.folds import FOLDS, REPEATS, _folds, cross_validate
@@ -24,12 +25,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
 
 
 def picked(pictures: PictureSet, rows: np.ndarray) -> PictureSet:
+    assert isinstance(pictures.pixels, StoredPixels)
     return replace(
         pictures,
+        pixels=replace(pictures.pixels, places=pictures.pixels.places[rows]),
         labels=pictures.labels[torch.from_numpy(rows)],
         keys=pictures.keys[rows],
         paths=tuple(pictures.paths[row] for row in rows),
-        places=pictures.places[rows],
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from raytl.identity import recipe_hash, trial_id
+from raytl.identity import distilled_hash, distilled_id, ensemble_id, recipe_hash, trial_id
 from raytl.recipe import FIELD_NAMES, FIELD_TYPES, Recipe, make_recipe
 
 RECIPE = Recipe(backbone="resnet18")
@@ -73,3 +73,24 @@ OTHERS: dict[str, object] = {
 def test_every_field_changes_the_hash(name: str) -> None:
     value = OTHERS[name] if name in OTHERS else getattr(RECIPE, name) + 1
     assert recipe_hash(make_recipe(RECIPE, {name: value}), "") != recipe_hash(RECIPE, "")
+
+
+def test_an_ensemble_is_named_by_its_members_and_weights_in_any_order() -> None:
+    name = ensemble_id({"s": 0.25, "t": 0.75})
+    assert name == ensemble_id({"t": 0.75, "s": 0.25}) and len(name) == 12
+    assert len({name, ensemble_id({"s": 0.75, "t": 0.25}), ensemble_id({"s": 0.25, "u": 0.75})}) == 3
+
+
+def test_a_student_is_named_by_its_recipe_pictures_teacher_and_seed() -> None:
+    student = distilled_hash(RECIPE, "data", "t", 4.0, 0.9)
+    others = [
+        distilled_hash(replace(RECIPE, lr=0.5), "data", "t", 4.0, 0.9),
+        distilled_hash(RECIPE, "other", "t", 4.0, 0.9),
+        distilled_hash(RECIPE, "data", "u", 4.0, 0.9),
+        distilled_hash(RECIPE, "data", "t", 2.0, 0.9),
+        distilled_hash(RECIPE, "data", "t", 4.0, 0.5),
+        recipe_hash(RECIPE, "data"),
+    ]
+    assert len({student, *others}) == 7 and len(student) == 16
+    assert distilled_hash(replace(RECIPE, seed=9), "data", "t", 4.0, 0.9) == student
+    assert distilled_id(student, 0) != distilled_id(student, 1) and len(distilled_id(student, 0)) == 12

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from raytl.choice import parse
-from raytl.data.store import FitData
+from raytl.data.store import FitData, PictureSet
 from raytl.data.views import View, eval_batch, train_batch
 from raytl.recipe import AUGMENTS
-from raytl.train.inputs import FixedView, FreshViews, Inputs, StoredViews, view_of
+from raytl.train.folds import Picked
+from raytl.train.inputs import AHEAD, FixedView, FreshViews, Inputs, StoredViews, ahead, view_of
 from raytl.train.prefix import VIEW_SEED
 from raytl.train.prefix_rows import Activations, layout_of
 from tests.tiny import tiny_data
@@ -90,3 +94,66 @@ def test_a_view_is_opened_once_and_not_before_it_is_seen() -> None:
     assert inputs.batch(rows, 1).shape == (2, 6) and opened == [1]
     assert inputs.batch(rows, 2).tolist() == [2.0, 2.0] and opened == [1, 2]
     assert inputs.batch(rows, 3).shape == (2, 6) and inputs.batch(rows, 4).tolist() == [2.0, 2.0] and opened == [1, 2]
+
+
+class Noted:
+    """Pixels that note what they are told."""
+
+    name = "noted"
+
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+        self.forgotten = 0
+
+    def picture(self, index: int) -> np.ndarray:
+        return np.full((20, 20, 3), index, np.uint8)
+
+    def expect(self, indices: Iterable[int]) -> None:
+        self.expected += [int(index) for index in indices]
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+def noted(data: FitData) -> tuple[PictureSet, Noted]:
+    pixels = Noted()
+    return replace(data.train, pixels=pixels), pixels
+
+
+def test_pictures_are_expected_a_few_batches_ahead_and_given_in_their_order(data: FitData) -> None:
+    pictures, pixels = noted(data)
+    shares = [np.array([2 * number, 2 * number + 1]) for number in range(5)]
+    with ahead(FixedView(pictures, VIEW), iter(shares), 1) as coming:
+        for number, share in enumerate(coming):
+            assert share is shares[number]
+            assert pixels.expected == [*range(min(10, 2 * (number + 1 + AHEAD)))]
+        assert number == 4 and pixels.forgotten == 0
+    assert pixels.forgotten == 1
+
+
+def test_what_was_expected_is_forgotten_whatever_ends_the_epoch(data: FitData) -> None:
+    pictures, pixels = noted(data)
+    with pytest.raises(KeyboardInterrupt), ahead(FreshViews(pictures, VIEW, seed=1), [ROWS], 1) as coming:
+        next(coming)
+        raise KeyboardInterrupt
+    assert pixels.forgotten == 1
+
+
+def test_pictures_are_expected_only_in_views_that_are_not_stored(data: FitData) -> None:
+    pictures, pixels = noted(data)
+    entry = stored(torch.randn(22, 6))
+    inputs = StoredViews(
+        (1, 2), 2, lambda view: entry if view == 1 else None, lambda *_: torch.zeros(3), pictures=pictures
+    )
+    for epoch, expected in ((1, []), (2, ROWS.tolist()), (3, [])):
+        pixels.expected.clear()
+        with ahead(inputs, [ROWS], epoch) as coming:
+            assert [share.tolist() for share in coming] == [ROWS.tolist()]
+        assert pixels.expected == expected
+
+
+def test_picked_pictures_are_expected_under_their_own_numbers(data: FitData) -> None:
+    pictures, pixels = noted(data)
+    with ahead(Picked(FixedView(pictures, VIEW), np.array([9, 8, 7, 6])), [np.array([1, 3])], 1) as coming:
+        assert len(list(coming)) == 1
+    assert pixels.expected == [8, 6] and pixels.forgotten == 1

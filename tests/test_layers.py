@@ -13,8 +13,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "raytl"
 # From the bottom to the top; every module that lies in raytl itself, other than those at the top, is `plain`.
 LAYERS = ("plain", "results", "models", "data", "train", "use", "on_ray", "cli")
-TOP = ("raytl.cli", "raytl.commands")
+TOP = (
+    "raytl.afterwards_words",
+    "raytl.cli",
+    "raytl.commands",
+    "raytl.data_words",
+    "raytl.distill_command",
+    "raytl.ensemble_command",
+    "raytl.finished_study",
+    "raytl.model_commands",
+    "raytl.model_words",
+    "raytl.python",
+    "raytl.serve_command",
+    "raytl.study_commands",
+)
 TORCH = {"torch", "torchvision", "timm"}
+PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 MODULE_LINES = 300
 FUNCTION_LINES = 50
 
@@ -58,9 +72,13 @@ def imports(tree: ast.AST, modules: Trees | None = None) -> set[str]:
 
 
 def eager_imports(tree: ast.Module, modules: Trees) -> set[str]:
-    """What importing the module itself imports: not what stands in its functions."""
-    statements = [node for node in tree.body if not isinstance(node, Function)]
+    """What importing the module itself imports: not what stands in its functions, or there for type checkers alone."""
+    statements = [node for node in tree.body if not isinstance(node, Function) and not _is_for_types(node)]
     return imports(ast.Module(body=statements, type_ignores=[]), modules)
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def functions(trees: Trees) -> Iterator[tuple[str, Function]]:
@@ -112,8 +130,9 @@ def long_modules(trees: Trees) -> Iterator[str]:
 
 
 def long_functions(trees: Trees) -> Iterator[str]:
+    """A signature counts as one line, however many arguments it names."""
     for name, node in functions(trees):
-        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        lines = (node.end_lineno or node.lineno) - node.body[0].lineno + 2
         if lines > FUNCTION_LINES:
             yield f"{name}.{node.name} has {lines} lines, more than {FUNCTION_LINES}"
 
@@ -159,6 +178,27 @@ def import_effects(trees: Trees) -> Iterator[str]:
                 yield f"{name}:{node.lineno} runs on import: {ast.unparse(node).splitlines()[0]}"
 
 
+def unpickling(trees: Trees) -> Iterator[str]:
+    """Nothing that lies on a disk is ever unpickled: whoever wrote it would run code."""
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                wanted = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                if wanted & PICKLES and wanted != {"pickle", "UnpicklingError"}:
+                    yield f"{name} imports {', '.join(sorted(str(each) for each in wanted & PICKLES))}"
+            if isinstance(node, ast.Call) and _may_unpickle(node):
+                yield f"{name}:{node.lineno} may unpickle: {ast.unparse(node.func)}"
+
+
+def _may_unpickle(call: ast.Call) -> bool:
+    """`torch.load` without `weights_only=True`, `numpy.load` with `allow_pickle`, and Tune's way of restoring."""
+    said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    function = ast.unparse(call.func)
+    if function == "torch.load":
+        return said.get("weights_only") != "True"
+    return function == "Tuner.restore" or said.get("allow_pickle", "False") != "False"
+
+
 LONG_BODY = "\n".join(f"    x = {index}" for index in range(FUNCTION_LINES))
 BROKEN: list[tuple[Rule, dict[str, str]]] = [
     (upward_imports, {"raytl.study": "import raytl.results", "raytl.results": ""}),
@@ -183,6 +223,12 @@ BROKEN: list[tuple[Rule, dict[str, str]]] = [
     (missing_docstrings, {"raytl.a": "'''A.'''\nasync def f(): pass"}),
     (import_effects, {"raytl.a": "print('hello')"}),
     (import_effects, {"raytl.a": "for x in range(3): pass"}),
+    (unpickling, {"raytl.a": "import pickle"}),
+    (unpickling, {"raytl.a": "from cloudpickle import loads"}),
+    (unpickling, {"raytl.a": "import torch\ndef f(path): return torch.load(path)"}),
+    (unpickling, {"raytl.a": "import torch\ndef f(path): return torch.load(path, weights_only=False)"}),
+    (unpickling, {"raytl.a": "import numpy as np\ndef f(path): return np.load(path, allow_pickle=True)"}),
+    (unpickling, {"raytl.on_ray.a": "from ray.tune import Tuner\ndef f(path): return Tuner.restore(path, f)"}),
 ]
 RULES = list(dict.fromkeys(rule for rule, _ in BROKEN))
 
@@ -200,7 +246,8 @@ def test_a_rule_finds_what_breaks_it(rule: Rule, sources: dict[str, str]) -> Non
 def test_a_rule_lets_good_code_pass(rule: Rule) -> None:
     trees = parsed(
         {
-            "raytl": "'''A.'''\ndef __getattr__(name):\n    from raytl.train.loop import fit\n    return fit",
+            "raytl": "'''A.'''\nif TYPE_CHECKING:\n    import raytl.train.loop\n"
+            "def __getattr__(name):\n    from raytl.train.loop import fit\n    return fit",
             "raytl.study": "'''A.'''\nimport numpy\nLIMIT = 3",
             "raytl.results.tables": "'''A.'''\nfrom raytl import study",
             "raytl.data.scan": "'''A.'''\nimport torch\nfrom raytl.models.heads import Head",
@@ -217,6 +264,10 @@ def test_the_package_keeps_the_rule(rule: Rule) -> None:
     trees = package_trees()
     assert {"raytl", "raytl.recipe"} <= trees.keys()
     assert list(rule(trees)) == []
+
+
+def test_f20_nothing_is_ever_unpickled() -> None:
+    assert list(unpickling(package_trees())) == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from raytl.results import ledger as module
 from raytl.results import schemas
 from raytl.results.ledger import Ledger, read, read_ledger
 from raytl.results.schemas import TABLES, EpochRow, PictureRow, PredictionRow, Row, schema, to_table
+from raytl.steps import listening
 from tests.faults import Killed, largest_file
 from tests.rows import epoch_row, trial_row
 
@@ -168,13 +170,11 @@ def committed_until_killed(folder: Path, kill_at: int) -> tuple[int, int]:
             raise Killed(name)
 
     done = 0
-    try:
-        ledger = Ledger.open(folder, step)
+    with listening(step), suppress(Killed):
+        ledger = Ledger.open(folder)
         for number in range(14):
             ledger.commit("epochs", [epoch_row(epoch=number)])
             done = number + 1
-    except Killed:
-        pass
     return done, next(steps) - 1
 
 
@@ -198,11 +198,11 @@ def test_killed_between_any_two_steps_nothing_is_lost_or_doubled(
 
 def test_a_temporary_file_left_by_a_kill_is_removed_and_counted(tmp_path: Path) -> None:
     def kill(name: str) -> None:
-        if name == "commit synced":
+        if name == "commit of epochs synced":
             raise Killed
 
-    with pytest.raises(Killed):
-        Ledger.open(tmp_path, kill).commit("epochs", [epoch_row()])
+    with listening(kill), pytest.raises(Killed):
+        Ledger.open(tmp_path).commit("epochs", [epoch_row()])
     assert len(list(tmp_path.glob(".tmp-*"))) == 1
     assert epochs_in(tmp_path) == []
     assert Ledger.open(tmp_path).removed_files == 1
@@ -216,7 +216,7 @@ def damage_cases(data: bytes) -> dict[str, bytes]:
     return cuts | flips
 
 
-def test_every_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_f10_every_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     commit_epochs(Ledger.open(tmp_path), range(3))
     path = sorted(tmp_path.iterdir())[1]
     data = path.read_bytes()
@@ -255,11 +255,11 @@ def test_a_file_damaged_under_the_writer_does_not_spoil_a_segment(tmp_path: Path
 
 def test_a_damaged_segment_gives_way_to_commits_not_yet_removed(tmp_path: Path, small_limits: None) -> None:
     def kill(name: str) -> None:
-        if name == "segment folder synced":
+        if name == "segment of epochs in its folder":
             raise Killed
 
-    with pytest.raises(Killed):
-        commit_epochs(Ledger.open(tmp_path, kill), range(30))
+    with listening(kill), pytest.raises(Killed):
+        commit_epochs(Ledger.open(tmp_path), range(30))
     [segment] = tmp_path.glob("*-*-epochs-*.arrow")
     assert epochs_in(tmp_path) == [0, 1, 2, 3]
     segment.write_bytes(segment.read_bytes()[:-1])

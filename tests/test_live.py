@@ -11,11 +11,11 @@ import pytest
 from ray import cloudpickle
 
 from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
-from raytl.on_ray.confirm import FinalEvents
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.live import Live
-from raytl.on_ray.proposals import Handout, Proposals
 from raytl.on_ray.schedulers import make_scheduler
+from raytl.on_ray.search import Search
+from raytl.on_ray.stages import Stages
 from tests.plans import make_album, make_plan, make_recorder
 
 
@@ -38,8 +38,8 @@ def test_what_is_given_to_tune_can_be_pickled(tmp_path: Path) -> None:
     recorder = make_recorder(tmp_path / "study")
     bridge = Bridge(plan, recorder, 1, Deadline(None), lambda trial, report: None)
     scheduler = StudyScheduler(partial(make_scheduler, "asha", 9), bridge, per_backbone=True)
-    given = [Proposals(plan, recorder, Deadline(None)), Handout([{}]), scheduler, TuneEvents(bridge)]
-    given.append(FinalEvents(bridge))
+    stages = Stages([lambda: Search(plan, recorder, tmp_path / "checkpoints", Deadline(None))])
+    given = [stages, scheduler, TuneEvents(bridge, stages.chore_ended)]
     content = cloudpickle.dumps(given)
     assert [type(each) for each in pickle.loads(content)] == [object] * len(given)
     assert len(content) < 1_000

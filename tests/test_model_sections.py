@@ -1,4 +1,4 @@
-"""Parts of the report about models."""
+"""Parts of the report about final models."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from raytl.limits import Limits
 from raytl.metric import METRICS
-from raytl.results.facts import Answer, FinalModel, backbone_searches, final_models
-from raytl.results.history import FreezePoint, TrialCurve
+from raytl.results.charts import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH
+from raytl.results.facts import Answer, FinalModel, behind_first, final_models
 from raytl.results.model_sections import (
     answer_section,
-    curves_section,
+    costs_section,
     finals_section,
-    freeze_section,
-    searches_section,
 )
 from raytl.results.tables import Tables, load_tables
 from raytl.results.wording import percent, percent_interval
 from tests.pages import Page
 from tests.studies import Plan, write_study
 
-ACCURACY, LOSS = METRICS["val_accuracy"], METRICS["val_loss"]
+ACCURACY = METRICS["val_accuracy"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def models(tables: Tables) -> tuple[FinalModel, ...]:
 
 
 def test_every_final_model_is_a_row_with_its_figures(models: tuple[FinalModel, ...]) -> None:
-    page = Page(finals_section(models, [0.031, *[None] * 8], ACCURACY))
+    page = Page(finals_section(models, [0.031, *[None] * 8], [None] * 9, ACCURACY))
     assert page.problems == []
     for model in models:
         assert percent_interval(model.test) in page.texts
@@ -45,61 +44,19 @@ def test_every_final_model_is_a_row_with_its_figures(models: tuple[FinalModel, .
 
 
 def test_auc_is_a_column_where_there_is_one(models: tuple[FinalModel, ...]) -> None:
-    page = Page(finals_section([replace(models[0], test_auc=0.9875)], [None], ACCURACY))
+    page = Page(finals_section([replace(models[0], test_auc=0.9875)], [None], [None], ACCURACY))
     assert "AUC" in page.texts
     assert any(text in page.texts for text in ("0.988", "0.987"))
 
 
 def test_a_problem_of_a_final_model_is_shown(models: tuple[FinalModel, ...]) -> None:
-    page = Page(finals_section([replace(models[0], problem="lost <it>")], [None], ACCURACY))
+    page = Page(finals_section([replace(models[0], problem="lost <it>")], [None], [None], ACCURACY))
     assert "tiny_vit, best: lost <it>" in page.texts
 
 
-def test_the_search_tells_what_each_backbone_tried(tables: Tables) -> None:
-    searches = backbone_searches(tables, ACCURACY)
-    page = Page(searches_section(searches, ACCURACY))
-    for search in searches:
-        assert search.best
-        assert percent(search.best.val_accuracy) in page.texts
-    first = page.texts.index("tiny_vit")
-    assert page.texts[first + 1 : first + 7] == ["4", "2", "1", "0", "7", "1"]
-
-
-def test_a_backbone_whose_trials_all_failed_is_shown(tables: Tables) -> None:
-    search = replace(backbone_searches(tables, ACCURACY)[0], best=None)
-    assert "no trial ended with a figure" in Page(searches_section([search], ACCURACY)).texts
-
-
-def test_curves_have_one_chart_per_backbone() -> None:
-    curves = {
-        "a": [TrialCurve("t1", "stopped", ((1, 0.5),)), TrialCurve("t2", "best", ((1, 0.5), (2, 0.7)))],
-        "b": [TrialCurve("t3", "best", ((1, float("nan")),))],
-    }
-    page = Page(curves_section(curves, ACCURACY))
-    assert [svg["aria-label"] for svg in page.of("svg")][-2:] == ["a", "b"]
-    assert [line["class"] for line in page.of("polyline")][3:] == ["curve stopped", "curve best"]
-
-
-def test_one_wild_loss_does_not_press_the_curves_to_the_floor() -> None:
-    points = tuple((float(epoch), 1.0 / epoch) for epoch in range(1, 100))
-    page = Page(curves_section({"a": [TrialCurve("t", "best", (*points, (100.0, 1e9)))]}, LOSS))
-    heights = [float(point.split(",")[1]) for point in str(page.of("polyline")[3]["points"]).split()]
-    assert max(heights[:99]) - min(heights[:99]) > 100
-
-
-def test_freeze_depth_has_two_charts_with_a_mark_per_trial() -> None:
-    points = [FreezePoint("a", "t1", 0.0, 0.9, 10.0), FreezePoint("b", "t2", 0.9, 0.8, None)]
-    page = Page(freeze_section(points, ACCURACY))
-    marks = [mark for kind in ("circle", "polygon") for mark in page.of(kind) if "dot" in str(mark["class"])]
-    assert len(marks) == 3
-    assert "b t2: 0.8" in page.texts
-
-
 def test_parts_without_facts_say_so() -> None:
-    assert "None has been tested yet." in Page(finals_section((), (), ACCURACY)).texts
-    assert "No trial has run." in Page(searches_section((), ACCURACY)).texts
-    assert "No epoch has been recorded." in Page(curves_section({}, ACCURACY)).texts
-    assert "No trial with a known freeze depth has ended." in Page(freeze_section((), ACCURACY)).texts
+    assert "None has been tested yet." in Page(finals_section((), (), (), ACCURACY)).texts
+    assert "None has been tested yet." in Page(costs_section(())).texts
     assert "No final model has been tested yet" in Page(answer_section(None, (), ACCURACY, ())).text
 
 
@@ -109,3 +66,56 @@ def test_the_answer_holds_sizes_and_the_whole_recipe(models: tuple[FinalModel, .
     assert "label_smoothing=0" in page.text
     assert "The model is in models/tiny_vit." in page.text
     assert "no other model was tested to compare it with" in page.text
+
+
+def test_each_model_is_told_from_the_first_on_the_same_pictures(tables: Tables, models: tuple[FinalModel, ...]) -> None:
+    behind = behind_first(tables, models)
+    assert behind[0] is None
+    page = Page(finals_section(models, [None] * 9, behind, ACCURACY))
+    for model, comparison in zip(models[1:], behind[1:], strict=True):
+        assert comparison and comparison.difference and comparison.other is model
+        less, lead = model.test.value - models[0].test.value, comparison.difference
+        assert lead.value == pytest.approx(-less)
+        assert f"{100 * less:+.1f} [{-100 * lead.high:+.1f}, {-100 * lead.low:+.1f}]" in page.texts
+
+
+def test_costs_are_those_of_the_tables_and_the_line_joins_what_is_not_beaten(models: tuple[FinalModel, ...]) -> None:
+    slow, quick, beaten = (
+        replace(
+            models[0], backbone=name, predict_images_per_second=speed, parameters=2_500_000,
+            test=replace(models[0].test, value=value),
+        )
+        for name, speed, value in (("slow", 50.0, 0.9), ("quick", 400.0, 0.8), ("beaten", 40.0, 0.7))
+    )  # fmt: skip
+    page = Page(costs_section([slow, quick, beaten]))
+    assert page.problems == []
+    assert {"20", "2.5", "25", "2.5M", "10 MB"} <= set(page.texts)
+    lines = [len(str(line["points"]).split()) for line in page.of("polyline")]
+    assert lines[0] == 2, "of milliseconds: from the quick one to the slow one"
+
+
+def test_the_limits_stand_across_their_charts_alone(models: tuple[FinalModel, ...]) -> None:
+    page = Page(costs_section(models, Limits(latency_ms=8.0)))  # the models take 0.5 ms
+    assert page.problems == []
+    found = [str(line["points"]).split() for line in page.of("polyline") if line["class"] == "curve limit"]
+    sample, line = found
+    (left, top), (right, bottom) = (map(float, point.split(",")) for point in line)
+    assert left == right and sorted((top, bottom)) == [TOP, HEIGHT - BOTTOM]
+    dots = [float(str(mark["cx"])) for mark in page.of("circle") if "dot" in str(mark["class"])]
+    assert len(sample) == 2 and dots[0] < left < WIDTH - RIGHT, (
+        "of milliseconds: what is slower would stand to the right"
+    )
+    assert "the study's limit: at most 8 ms a picture" in page.text
+    assert "limit" not in Page(costs_section(models)).text
+
+
+def test_models_of_unknown_size_are_left_out_of_its_chart(models: tuple[FinalModel, ...]) -> None:
+    page = Page(costs_section([replace(models[0], parameters=None, predict_images_per_second=0.0)]))
+    assert page.problems == []
+    assert len([mark for mark in page.of("circle") if "dot" in str(mark["class"])]) == 1, "seconds to train alone"
+
+
+def test_a_model_over_the_limits_says_so_in_its_row(models: tuple[FinalModel, ...]) -> None:
+    shown = [models[0], replace(models[1], over="31 ms a picture")]
+    page = Page(finals_section(shown, [None] * 2, [None] * 2, ACCURACY))
+    assert "best" in page.texts and f"{models[1].role}, over the limit: 31 ms a picture" in page.texts

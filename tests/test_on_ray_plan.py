@@ -11,22 +11,21 @@ import pytest
 import torch
 
 from raytl.data.album import Album
-from raytl.data.samples import sample_names
 from raytl.data.store import PIXELS
-from raytl.errors import ConfigError, DataError, MachineError
+from raytl.errors import ConfigError, MachineError
 from raytl.on_ray import plan as plan_module
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.plan import (
     Plan,
     build_stores,
-    cache_folder,
+    check_depths,
     check_names,
-    locate,
+    check_sizes,
     make_plan,
     open_albums,
     stored_bytes,
 )
-from raytl.space import Choices, Uniform
+from raytl.space import Choices, Domain, IntRange, Uniform, Value
 from raytl.study import Study
 from tests.pictures import write_classes
 from tests.plans import make_album, make_part
@@ -57,77 +56,27 @@ def planned(album: Album, **values: Any) -> Plan:
     return make_plan(study(**values), (album,), SLOTS, Path("unused"))
 
 
-def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAYTL_CACHE", "here")
-    assert cache_folder() == Path("here")
-    monkeypatch.delenv("RAYTL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "there")
-    assert cache_folder() == Path("there/raytl")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "raytl"
-
-
-def test_a_path_is_its_own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("digits").mkdir()
-    assert locate("digits", tmp_path / "cache") == tmp_path / "digits"  # a folder goes before a sample of its name
-    assert not (tmp_path / "cache").exists()
-
-
-def write_little(name: str, folder: Path) -> Path:
-    return write_classes(folder, {name: 2})
-
-
-def test_a_sample_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    written: list[str] = []
-
-    def counted(name: str, folder: Path) -> Path:
-        written.append(name)
-        return write_little(name, folder)
-
-    monkeypatch.setattr(plan_module, "write_sample", counted)
-    for _ in range(2):
-        folder = locate("digits", tmp_path / "cache")
-        assert sorted(path.name for path in (folder / "digits").iterdir()) == ["000.png", "001.png"]
-    assert written == ["digits"]
-    assert [path.name for path in folder.parent.iterdir()] == ["digits"]
-
-
-def test_a_sample_that_was_cut_short_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def killed(name: str, folder: Path) -> Path:
-        write_little(name, folder)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(plan_module, "write_sample", killed)
-    with pytest.raises(KeyboardInterrupt):
-        locate("digits", tmp_path / "cache")
-    monkeypatch.setattr(plan_module, "write_sample", write_little)
-    assert len(list(locate("digits", tmp_path / "cache").rglob("*.png"))) == 2
-
-
-def test_of_two_processes_that_write_a_sample_the_first_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    target = tmp_path / "cache" / "samples" / "digits"
-
-    def slow(name: str, folder: Path) -> Path:
-        write_classes(target, {"first": 1})
-        return write_little(name, folder)
-
-    monkeypatch.setattr(plan_module, "write_sample", slow)
-    assert locate("digits", tmp_path / "cache") == target
-    assert [path.name for path in target.iterdir()] == ["first"] and len(list(target.parent.iterdir())) == 1
-
-
-def test_a_misspelt_sample_offers_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError) as caught:
-        locate("drawn-flower", tmp_path)
-    text = str(caught.value)
-    assert "'drawn-flower'" in text and "did you mean 'drawn-flowers'" in text
-    assert all(name in text for name in sample_names()) and "CSV" in text
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        (99, "freeze_depth=99: tiny_resnet has 5 stages"),
+        (IntRange(0, 6), "freeze_depth=6: tiny_resnet has 5 stages"),
+        (Choices((0, 8)), "freeze_depth=8: tiny_resnet has 5 stages"),
+        (5, None),
+        (IntRange(0, 5), None),
+        (0, None),
+    ],
+)
+def test_freeze_depths_that_a_backbone_does_not_have_are_refused_from_its_name_alone(
+    depth: Domain | Value, said: str | None
+) -> None:
+    asked = study(backbones=("tiny_resnet",), settings={"freeze_depth": depth})
+    if said is None:
+        check_depths(asked)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_depths(asked)
+    assert said in str(caught.value)
 
 
 def test_all_misspelt_backbones_are_named_at_once() -> None:
@@ -200,6 +149,15 @@ def test_a_domain_that_does_not_go_with_the_recipe_is_refused(album: Album) -> N
         planned(album, settings={"precision": "fp32", "warmup_epochs": Choices((0.5, 50.0))}, epochs=3)
 
 
+def test_cells_of_a_design_that_cannot_be_run_are_named_before_anything_starts(album: Album) -> None:
+    design = {"depth": {"own": {}, "far": {"freeze_depth": 99}}, "rate": {"own": {}, "wrong": {"lr": -1.0}}}
+    with pytest.raises(ConfigError) as caught:
+        planned(album, backbones=("plain_cnn",), design=design)
+    said = "\n".join(caught.value.problems)
+    assert "design, own + wrong: lr=-1" in said and "design, far + own: freeze_depth=99: plain_cnn has" in said
+    assert planned(album, backbones=("plain_cnn",), design={"rate": {"own": {}, "low": {"lr": 0.01}}}).study.design
+
+
 def test_missing_weights_are_named(album: Album, tmp_path: Path) -> None:
     with pytest.raises((MachineError, ConfigError)) as caught:
         planned(album, weights=str(tmp_path))
@@ -248,3 +206,16 @@ def test_a_search_starts_with_default_probe_and_head_and_without_weights_leaves_
     assert [role for role, _ in pretrained.starts] == ["default", "probe", "head"]
     scratch = replace(part, default=replace(part.default, weights="none"))
     assert [role for role, _ in scratch.starts] == ["default", "probe"]
+
+
+def test_a_backbone_that_cannot_win_for_its_size_is_refused(album: Album) -> None:
+    plan = planned(album)
+    sizes = {part.backbone: 4 * part.facts.parameters / 1e6 for part in plan.backbones}
+    small, large = sorted(sizes, key=lambda name: sizes[name])
+    check_sizes(plan)
+    check_sizes(replace(plan, study=replace(plan.study, max_size_mb=sizes[large])))
+    with pytest.raises(ConfigError) as caught:
+        check_sizes(replace(plan, study=replace(plan.study, max_size_mb=(sizes[small] + sizes[large]) / 2)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{large}: {sizes[large]:.4g} MB by its ") and "max_size_mb=" in problem
+    assert "--backbones" in problem and "--max-size-mb" in problem

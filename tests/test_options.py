@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from raytl.errors import ConfigError
-from raytl.options import EMBEDDED, add_search_options, load_study_file, study_of
+from raytl.experiment_file import load_study_file
+from raytl.options import (
+    EMBEDDED,
+    add_resume_options,
+    add_search_options,
+    output_of,
+    study_of,
+)
+from raytl.output import SHOWN, Output
 from raytl.space import Choices, IntRange, LogUniform
-from raytl.study import Study
+from raytl.study import Study, study_of_values
 
 STUDY_FILE = """
 from raytl.space import Choices
@@ -27,7 +37,7 @@ STUDY = Study(
 
 def study(*words: str) -> Study:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?")
+    parser.add_argument("data", nargs="*")
     add_search_options(parser)
     return study_of(parser.parse_args(words))
 
@@ -62,13 +72,22 @@ def test_no_option_is_the_embedded_study() -> None:
         ("--metric val_loss", "metric", "val_loss"),
         ("--policy flat", "policy", "flat"),
         ("--cache-gb 0.5", "cache_gb", 0.5),
+        ("--store-gb 0", "store_gb", 0.0),
+        ("--max-latency-ms 12.5", "max_latency_ms", 12.5),
+        ("--max-size-mb 100", "max_size_mb", 100.0),
         ("--cache-gb 0", "cache_gb", 0.0),
         ("--workers-per-trial 2", "workers_per_trial", 2),
         ("--confirm-seeds 4", "confirm_seeds", 4),
         ("--weights none", "weights", "none"),
         ("--splits 4", "splits", 4),
         ("--drop-suspect", "drop_suspect", True),
+        ("--weight-histograms", "weight_histograms", True),
+        ("--keep-finals", "keep_finals", True),
+        ("--confirm-epochs 12", "confirm_epochs", 12),
         ("--address auto", "address", "auto"),
+        ("--address local", "address", "local"),
+        ("--budget-hours 1.5", "budget_hours", 1.5),
+        ("--price gpu=3.06 --price 0.4", "prices", {"gpu": 3.06, "*": 0.4}),
         ("--seed 9", "seed", 9),
         ("--set lr=1e-5..1e-2", "settings", {"lr": LogUniform(1e-5, 1e-2)}),
         ("--set batch_size=16|32 --set freeze_depth=0..2", "settings",
@@ -80,6 +99,17 @@ def test_each_option_reaches_the_study_and_changes_nothing_else(words: str, fiel
     made = study(*words.split())
     assert getattr(made, field) == value != getattr(EMBEDDED, field)
     assert {name for name in vars(made) if getattr(made, name) != getattr(EMBEDDED, name)} == {field}
+
+
+def test_several_folders_are_one_data_set_and_classes_may_be_grouped(tmp_path: Path) -> None:
+    file = tmp_path / "map.csv"
+    file.write_text("class,group\nrose,flower\noak,tree\n")
+    made = study("photos", "more/photos", "others", "--class-map", str(file))
+    assert (made.data, made.more_data, made.name) == ("photos", ("more/photos", "others"), "photos")
+    assert made.class_map == {"rose": "flower", "oak": "tree"}
+    assert study_of_values(json.loads(json.dumps(made.values()))) == made
+    file.write_text("class,group\nrose,\n")
+    assert problems("photos", "--class-map", str(file)) == (f"class map {str(file)!r}: class 'rose' has no group",)
 
 
 def test_a_folder_of_weights_may_be_named(tmp_path: Path) -> None:
@@ -118,28 +148,18 @@ def test_an_experiment_file_is_the_study_and_options_replace_parts_of_it(study_f
     assert made.settings == {"head": Choices(("linear", "mlp:8")), "lr": 0.01}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("STUDY = 3", "STUDY is 3; it must be a raytl.study.Study"),
-        ("x = 1", "STUDY is None"),
-        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named"),
-        ("def f(:", "SyntaxError"),
-        ("from raytl.study import Study\nSTUDY = Study(name='a', data='b', backbones=('x',), trials=0)", "trials=0"),
-    ],
-)
-def test_a_file_without_a_study_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "bad.py"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        load_study_file(path)
-
-
-@pytest.mark.parametrize("name", ["missing.py", "notes.txt"])
-def test_a_study_file_must_be_there(tmp_path: Path, name: str) -> None:
-    (tmp_path / "notes.txt").write_text(STUDY_FILE)
-    with pytest.raises(ConfigError, match=r"no such Python file; give one that says STUDY = Study\(\.\.\.\)"):
-        load_study_file(tmp_path / name)
+def test_settings_of_one_backbone_go_before_those_of_all_and_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from raytl.study import Study, study_of_values\n"
+        "STUDY = Study(name='own', data='d', backbones=('resnet18', 'vgg11'), settings={'augment': 'light', 'lr': 0.1},"
+        " backbone_settings={'vgg11': {'augment': 'strong'}})"
+    )
+    whole = study("--study", str(path))
+    assert whole.settings_of("resnet18") == {"augment": "light", "lr": 0.1}
+    assert whole.settings_of("vgg11") == {"augment": "strong", "lr": 0.1}
+    assert study_of_values(whole.values()) == whole
+    assert study("--study", str(path), "--backbones", "resnet18").backbone_settings == {}
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -179,3 +199,26 @@ def test_a_misspelt_backbone_is_refused_in_seconds_without_torch() -> None:
 @pytest.mark.parametrize("text", ["much", "-1", "1e9", ""])
 def test_gigabytes_must_be_a_plain_number(text: str) -> None:
     assert problems(f"--cache-gb={text}") == (f"--cache-gb {text}: must be a number of gigabytes, such as 20 or 0.5",)
+
+
+@pytest.mark.parametrize("add", [add_search_options, add_resume_options])
+def test_a_search_and_its_resumption_are_shown_as_was_asked_for(
+    add: Callable[[argparse.ArgumentParser], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add(parser)
+    assert output_of(parser.parse_args([])) == SHOWN == Output("lines", verbose=False)
+    assert output_of(parser.parse_args(["--quiet"])) == Output("quiet")
+    assert output_of(parser.parse_args(["--json", "--verbose"])) == Output("json", verbose=True)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--json", "--quiet"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_prices_of_a_study_file_are_kept_and_replaced_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "priced.py"
+    path.write_text(
+        "from raytl.study import Study\n"
+        'STUDY = Study(name="a", data="digits", backbones=("tiny_resnet",), prices={"gpu": 3.0, "cpu": 0.5})\n'
+    )
+    assert study("--study", str(path), "--price", "gpu=2").prices == {"gpu": 2.0, "cpu": 0.5}

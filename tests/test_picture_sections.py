@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,11 @@ from raytl.results.history import Incident
 from raytl.results.picture_sections import (
     COUNTED_CLASSES,
     DRAWN_CLASSES,
+    NO_HEAT,
     classes_section,
     confusion_section,
     health_section,
+    heat_section,
     incidents_section,
     run_section,
 )
@@ -91,7 +95,23 @@ def test_the_run_can_be_typed_again() -> None:
     )
 
 
+def test_heat_maps_are_in_the_page_itself() -> None:
+    page = Page(heat_section([("<vit>", b"\xff\xd8one"), ("resnet", b"\xff\xd8two")]))
+    assert page.problems == []
+    found = [picture["src"] or "" for picture in page.of("img")]
+    assert [b64decode(source.removeprefix("data:image/jpeg;base64,")) for source in found] == [
+        b"\xff\xd8one",
+        b"\xff\xd8two",
+    ]
+    assert [picture["alt"] for picture in page.of("img")] == [
+        "Heat maps of <vit> over test pictures",
+        "Heat maps of resnet over test pictures",
+    ]
+    assert page.texts.index("<vit>") < page.texts.index("resnet")
+
+
 def test_parts_without_facts_say_so() -> None:
+    assert NO_HEAT in Page(heat_section([])).texts
     assert "No prediction is recorded." in Page(confusion_section([])).texts
     assert "No prediction is recorded." in Page(classes_section(None, None)).texts
     assert "The table of pictures is empty." in Page(health_section(check_health(to_table("data", [], 1)))).texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from raytl.errors import DataError
 from raytl.models.classifier import build_classifier
 from raytl.recipe import Recipe
 from raytl.train.fronts import make_view
+from raytl.use import predict as predict_module
 from raytl.use.card import ModelCard
 from raytl.use.export import LoadedModel, load_model, save_model
-from raytl.use.predict import BATCH, logits_of, pictures_in, predict
+from raytl.use.predict import BATCH, Prediction, likeliest, logits_of, pictures_in, predict, read_pictures, see
 from tests.pictures import noise, write_classes
 from tests.tiny import start, tiny_recipe
 
@@ -171,3 +173,51 @@ def test_the_recipe_of_other_eval_pixels_is_honored(model: LoadedModel, tmp_path
     wide = replace(model, eval_resize=30)
     small, large = predict(wide, [tmp_path / "small.png", tmp_path / "large.png"])
     assert small.probabilities == pytest.approx(large.probabilities, abs=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_the_batch_size_changes_no_prediction(batch: int, model: LoadedModel, tmp_path: Path) -> None:
+    for index in range(7):
+        noise(index).save(tmp_path / f"{index}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    files = pictures_in([tmp_path])
+    sizes = [len(seen) for seen in see(model, files, batch)]
+    assert sum(sizes) == 7 and set(sizes[:-1]) <= {batch} and 0 < sizes[-1] <= batch
+    for one, other in zip(predict(model, files, batch), predict(model, files), strict=True):
+        assert (one.path, one.predicted, one.problem) == (other.path, other.predicted, other.problem)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+def test_no_more_than_two_batches_are_read_before_they_are_asked_for(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    original = predict_module._pixels
+
+    def counted(path: Path, sides: tuple[int, ...]) -> predict_module.Read:
+        read.append(path)
+        return original(path, sides)
+
+    monkeypatch.setattr(predict_module, "_pixels", counted)
+    noise(0).save(tmp_path / "x.png")
+    batches = see(model, [tmp_path / "x.png"] * 40, 4)
+    for asked in range(1, 4):
+        next(batches)
+        time.sleep(0.1)
+        assert 4 * asked <= len(read) <= 4 * (asked + 1)
+    batches.close()  # type: ignore[attr-defined]
+    assert len(read) <= 16
+
+
+def test_the_predicted_class_comes_first_whatever_probabilities_round_to() -> None:
+    chances = {"a": 0.4, "b": 0.4, "c": 0.05, "d": 0.15}
+    prediction = Prediction(Path("x"), "b", chances)
+    assert [label for label, _ in likeliest(prediction, 4)] == ["b", "a", "d", "c"]
+    assert likeliest(prediction, 1) == [("b", 0.4)] and likeliest(Prediction(Path("x"), None, {}, "bad"), 2) == []
+
+
+def test_pictures_that_can_be_read_are_those_of_the_store(model: LoadedModel, tmp_path: Path) -> None:
+    noise(1, 40, 30).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (found,) = read_pictures(pictures_in([tmp_path]), 20)
+    assert np.array_equal(found, resize_shorter(noise(1, 40, 30), 20))

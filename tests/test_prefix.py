@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raytl.data.store import FitData
+from raytl.data.pixels import StoredPixels
+from raytl.data.store import PIXELS, FitData
 from raytl.data.views import View, eval_batch, train_batch
 from raytl.errors import ConfigError
 from raytl.models.classifier import Classifier, build_classifier
@@ -26,6 +27,8 @@ from raytl.train.prefix_store import PrefixStore
 from tests.prefixes import PLENTY, Clock
 from tests.test_stages import FAMILIES, WIDE
 from tests.tiny import first, tiny_data, tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("narrow_vgg")
 
 FP32 = Precision("fp32", "cpu")
 AUGMENT = "crop+flip+jitter:0.2"
@@ -167,7 +170,7 @@ def test_depth_view_precision_and_pictures_have_keys_of_their_own(data: FitData)
     model = classifier(BASE)
     fewer = first(data.train, 5)
     turned = replace(fewer, keys=fewer.keys[::-1].copy())
-    elsewhere = replace(fewer, store=fewer.store.with_name("other"))
+    elsewhere = replace(fewer, pixels=StoredPixels(Path("other", PIXELS), np.empty((0, 3))))
     keys = [
         key_of(model, BASE, data.train, 2, 1, FP32),
         key_of(model, BASE, data.train, 3, 1, FP32),
@@ -236,5 +239,7 @@ def test_unsaved_buffers_count_and_memory_layout_does_not() -> None:
 
 
 def test_a_digest_of_pictures_is_theirs_wherever_the_store_lies(data: FitData) -> None:
-    moved = replace(data.train, store=Path("elsewhere") / data.train.store.name)
+    moved = replace(
+        data.train, pixels=StoredPixels(Path("elsewhere", data.train.pixels.name, PIXELS), np.empty((0, 3)))
+    )
     assert pictures_digest(moved) == pictures_digest(data.train)

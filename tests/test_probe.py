@@ -7,22 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 
 from raytl.data.album import Album
+from raytl.errors import RaytlError
 from raytl.family import VIEWS
 from raytl.metric import Figures, find_metric
 from raytl.models.cost import facts_of
 from raytl.on_ray import probe as probe_module
-from raytl.on_ray.cluster import Slots
+from raytl.on_ray.chores import CompareSizes, StoreViews, TrainHeads
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import Workplace
+from raytl.on_ray.job import Chore, Done, Workplace
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.probe import HEADS, PROBE_STAGE, head_jobs, probe, ranked_heads
+from raytl.on_ray.probe import HEADS, PROBE_STAGE, Probe, head_jobs, ranked_heads
 from raytl.on_ray.work import open_pictures
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.tables import load_tables
+from raytl.space import Choices, Space
 from raytl.train.cache import PrefixCache
 from raytl.train.loop import fit
 from raytl.train.world import World
@@ -30,7 +31,8 @@ from tests.plans import make_album, make_plan, make_recorder, make_workplace
 from tests.rows import epoch_row, trial_row
 
 RESNET = "tiny_resnet"
-SLOTS = Slots(count=1, workers=1, cpus_per_worker=1, use_gpu=False)
+
+SECONDS: dict[type, float] = {StoreViews: 3.0, CompareSizes: 40.0, TrainHeads: 500.0}
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +80,37 @@ def test_random_weights_have_no_heads_worth_trying(album: Album, tmp_path: Path)
     assert head_jobs(part, plan, 32) == []
 
 
+def perform(
+    plan: Plan, recorder: Recorder, workplace: Workplace, workers: int = 1, deadline: Deadline | None = None
+) -> tuple[list[str], list[list[Chore]]]:
+    """Does the stage's chores, all that can be done at the same time together, the last first; what it said."""
+    said, batches = list[str](), list[list[Chore]]()
+    stage = Probe(plan, recorder, workers, deadline or Deadline(None), said.append)
+    while batch := [chore for chore in iter(stage.next, None) if chore is not None]:
+        batches.append(batch)
+        for chore in reversed(batch):
+            stage.chore_ended(attempted(chore, workplace))
+    return said, batches
+
+
+def attempted(chore: Chore, workplace: Workplace) -> Done:
+    try:
+        return Done(chore, chore.do(workplace), seconds=SECONDS[type(chore)])
+    except (OSError, RaytlError) as error:
+        return Done(chore, reason=str(error))
+
+
 def workplace_of(album: Album, root: Path) -> Workplace:
     return replace(make_workplace((album,), root), prefixes=PrefixCache(root / "prefixes", 50_000_000))
 
 
 @pytest.mark.slow
-def test_heads_are_recorded_as_if_each_had_been_trained_alone(
-    album: Album, tmp_path: Path, few_heads: int, one_ray: None
-) -> None:
+def test_heads_are_recorded_as_if_each_had_been_trained_alone(album: Album, tmp_path: Path, few_heads: int) -> None:
     plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
-    workplace, said = workplace_of(album, tmp_path), list[str]()
-    probe(plan, recorder, workplace, SLOTS, Deadline(None), said.append)
+    workplace = workplace_of(album, tmp_path)
+    said, batches = perform(plan, recorder, workplace, workers=2)
     recorder.close()
+    assert [[type(chore) for chore in batch] for batch in batches] == [[StoreViews], [StoreViews] * 2, [TrainHeads]]
     jobs = {job.trial_id: job for job in head_jobs(plan.backbones[0], plan, 32)}
     assert recorder.trials.keys() == jobs.keys() and len(jobs) == few_heads
     data = open_pictures(workplace.cache, album, plan.backbones[0].default.eval_resize)
@@ -102,17 +123,17 @@ def test_heads_are_recorded_as_if_each_had_been_trained_alone(
     assert said == [f"{RESNET}: 6 heads over its frozen stages, the best with val_accuracy {best(recorder):.3f}"]
     tables = load_tables(StudyFolder(tmp_path / "study"))
     assert tables.trials.num_rows == 6 and tables.epochs.num_rows == 12
+    spent = sum(SECONDS[type(chore)] for batch in batches for chore in batch)
+    assert tables.trials["worker_seconds"].to_pylist() == pytest.approx([spent / 6] * 6)
     assert len(set(tables.epochs["commit_number"].to_pylist())) == 1  # what arrives together is committed together
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_leaves_a_study_that_goes_on(
-    album: Album, tmp_path: Path, few_heads: int, one_ray: None
-) -> None:
-    plan, recorder, said = one_backbone(album, tmp_path), make_recorder(tmp_path / "study"), list[str]()
+def test_a_task_that_fails_leaves_a_study_that_goes_on(album: Album, tmp_path: Path, few_heads: int) -> None:
+    plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
     blocked = tmp_path / "file"
     blocked.write_text("where the decoded pictures should lie")
-    probe(plan, recorder, replace(workplace_of(album, tmp_path), cache=blocked), SLOTS, Deadline(None), said.append)
+    said, _ = perform(plan, recorder, replace(workplace_of(album, tmp_path), cache=blocked))
     assert not recorder.trials
     assert len(said) == 1 and said[0].startswith(f"{RESNET}: no heads, the search begins without them: ")
     assert str(blocked) in said[0]
@@ -123,15 +144,12 @@ def best(recorder: Recorder) -> float:
 
 
 @pytest.mark.slow
-def test_a_study_that_goes_on_trains_no_head_again(
-    album: Album, tmp_path: Path, few_heads: int, one_ray: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_study_that_goes_on_trains_no_head_again(album: Album, tmp_path: Path, few_heads: int) -> None:
     plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
-    probe(plan, recorder, workplace_of(album, tmp_path), SLOTS, Deadline(None), lambda _: None)
+    perform(plan, recorder, workplace_of(album, tmp_path))
     recorder.close()
-    monkeypatch.setattr(ray, "put", lambda _: pytest.fail("something is computed again"))
     again = make_recorder(tmp_path / "study")
-    probe(plan, again, workplace_of(album, tmp_path), SLOTS, Deadline(None), lambda _: None)
+    assert perform(plan, again, workplace_of(album, tmp_path)) == ([], [])
     assert len(again.trials) == few_heads
 
 
@@ -145,10 +163,9 @@ def test_heads_rank_by_the_metric_and_failures_not_at_all(tmp_path: Path) -> Non
     assert [row.trial_id for row in ranked_heads(recorder, RESNET)] == ["b", "a"]
 
 
-def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "put", lambda _: pytest.fail("a task was given out"))
+def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path) -> None:
     plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
-    probe(plan, recorder, workplace_of(album, tmp_path), SLOTS, Deadline(0.0), lambda _: None)
+    assert perform(plan, recorder, workplace_of(album, tmp_path), deadline=Deadline(0.0)) == ([], [])
     assert not recorder.trials
 
 
@@ -168,3 +185,42 @@ def test_heads_within_a_standard_error_rank_by_loss(tmp_path: Path) -> None:
     recorder.epoch(epoch_row(trial_id="plain", val_accuracy=1.0))
     recorder.end("plain", Ending("completed"))
     assert [row.trial_id for row in ranked_heads(recorder, RESNET)] == ["calm", "lucky", "poor", "plain"]
+
+
+def two_sizes(album: Album, root: Path) -> Plan:
+    plan = one_backbone(album, root)
+    heads = Space({**plan.backbones[0].heads.domains, "image_size": Choices((32, 40))})
+    return replace(plan, backbones=(replace(plan.backbones[0], heads=heads),))
+
+
+@pytest.mark.parametrize(("losses", "size"), [([0.5, 0.4], 40), ([0.4, 0.4], 32), (None, 32)])
+def test_heads_are_trained_at_the_size_that_the_comparison_found(
+    album: Album, tmp_path: Path, losses: list[float] | None, size: int
+) -> None:
+    plan, recorder, said = two_sizes(album, tmp_path), make_recorder(tmp_path / "study"), list[str]()
+    stage = Probe(plan, recorder, 2, Deadline(None), said.append)
+    first = [stage.next() for _ in range(3)]
+    assert [chore.recipe.image_size for chore in first if isinstance(chore, StoreViews)] == [32, 40]
+    assert first[2] is None
+    for chore in first[:2]:
+        assert chore is not None
+        stage.chore_ended(Done(chore))
+    compare = stage.next()
+    assert isinstance(compare, CompareSizes) and stage.next() is None
+    stage.chore_ended(Done(compare, losses, None if losses else "no"))
+    views = [chore for chore in iter(stage.next, None) if isinstance(chore, StoreViews)]
+    assert {chore.recipe.image_size for chore in views} == {size}
+    assert sorted(view for chore in views for view in chore.views) == list(range(1, VIEWS + 1))
+    assert bool(said) == (losses is not None)
+
+
+def test_backbones_do_not_wait_for_each_other(album: Album, tmp_path: Path) -> None:
+    plan = one_backbone(album, tmp_path)
+    parts = [replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, seed=seed)) for seed in (0, 1)]
+    plan = replace(plan, backbones=tuple(parts))
+    stage = Probe(plan, make_recorder(tmp_path / "study"), 1, Deadline(None), lambda _: None)
+    one, other = stage.next(), stage.next()
+    assert one is not None and other is not None and stage.next() is None
+    stage.chore_ended(Done(one))
+    following = stage.next()
+    assert isinstance(following, StoreViews) and following.recipe.seed == 0 and stage.next() is None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.search import Searcher as TuneSearcher
 
 from raytl.data.album import Album
 from raytl.identity import trial_id
@@ -16,13 +15,12 @@ from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import STAGE, Handout, Proposals, configuration, job_of
+from raytl.on_ray.proposals import BEHIND, STAGE, USED_UP, Proposals
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
 from raytl.space import Choices, Domain, Values
-from tests.plans import STAGES, TuneTrial, make_album, make_plan, make_recorder, make_report
+from tests.plans import STAGES, make_album, make_plan, make_recorder, make_report
 
-FINISHED = TuneSearcher.FINISHED
 SMALL: dict[str, Domain] = {"lr": Choices((0.003, 0.001)), "freeze_depth": Choices((0, STAGES))}
 
 
@@ -47,11 +45,9 @@ class Search:
 
     def next(self) -> Job | None:
         """The next job, begun."""
-        config = self.proposals.suggest("ignored")
-        if config == FINISHED:
-            return None
-        job = job_of(TuneTrial(config))
-        self.bridge.start(job, "tune")
+        job = self.proposals.next()
+        if job is not None:
+            self.bridge.start(job, "tune")
         return job
 
     def train(self, job: Job, epochs: int) -> None:
@@ -200,8 +196,29 @@ def test_a_deadline_ends_the_search(album: Album, tmp_path: Path) -> None:
     assert Search(album, tmp_path, Deadline(0.0)).run() == []
 
 
-def test_configurations_settled_beforehand_are_handed_out_in_order(album: Album, tmp_path: Path) -> None:
-    job = Job("t", STAGE, "default", make_plan((album,), tmp_path).backbones[0].default)
-    assert configuration(job) == {"job": job, "jobs": (job,), "name": "t"}
-    handout = Handout(iter([{"name": "a"}, {"name": "b"}]))
-    assert [handout.suggest("x") for _ in range(3)] == [{"name": "a"}, {"name": "b"}, FINISHED]
+def test_it_is_told_which_trials_are_left_out_and_why(album: Album, tmp_path: Path) -> None:
+    said: list[tuple[str, int, str]] = []
+
+    def settled(backbone: str, left_out: int, reason: str) -> None:
+        said.append((backbone, left_out, reason))
+
+    late = Search(album, tmp_path / "late")
+    assert Proposals(late.plan, late.recorder, Deadline(0.0), settled=settled).next() is None
+    assert said == [(name, 4, "the time for the search is used up") for name in ("plain_cnn", "tiny_resnet")]
+    small = Search(album, tmp_path / "small", domains=SMALL, trials=50)
+    proposals = Proposals(small.plan, small.recorder, Deadline(None), settled=settled)
+    jobs = list(iter(proposals.next, None))
+    assert said[2:] == [(name, 50 - len(jobs) // 2, USED_UP) for name in ("plain_cnn", "tiny_resnet")]
+    enough = Proposals(late.plan, late.recorder, Deadline(None), settled=settled)
+    assert enough.left == 8 == len(list(iter(enough.next, None))) and enough.left == 0
+    assert len(said) == 4, "nothing is left out where all trials were proposed"
+
+
+def test_a_backbone_far_behind_gives_up_half_its_trials_and_that_is_told(album: Album, tmp_path: Path) -> None:
+    said: list[tuple[str, int, str]] = []
+    search = Search(album, tmp_path, policy="ladder", trials=4)
+    search.proposals = Proposals(search.plan, search.recorder, Deadline(None), settled=lambda *told: said.append(told))
+    while (job := search.next()) is not None:
+        search.bridge.take(make_report(job, 1, 0.99 if job.backbone == "plain_cnn" else 0.01))
+        search.end(job)
+    assert said == [("tiny_resnet", 2, BEHIND)]

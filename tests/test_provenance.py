@@ -16,11 +16,13 @@ import pytest
 
 from raytl.data.album import Album
 from raytl.errors import ConfigError, DataError
+from raytl.limits import Limits
 from raytl.metric import find_metric
 from raytl.on_ray import provenance
 from raytl.on_ray.cluster import Node, Resources
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.provenance import PACKAGES, known_precisions, write_provenance
+from raytl.results.facts import study_limits
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Recorder
 from raytl.space import Choices
@@ -44,6 +46,24 @@ def folder(tmp_path: Path) -> StudyFolder:
 def planned(album: Album, **values: Any) -> Plan:
     settings = {"lr": 0.01, "dropout": Choices((0.0, 0.1))}
     return make_plan((album, album.resplit(1)), Path("unused"), splits=2, settings=settings, seed=3, **values)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["/x/raytl/cli.py", "search", "a"], "raytl search a"),
+        (
+            ["experiments/search_all.py", "--data", "my pictures"],
+            "python experiments/search_all.py --data 'my pictures'",
+        ),
+    ],
+)
+def test_the_command_is_one_that_can_be_typed_again(
+    words: list[str], command: str, album: Album, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", words)
+    write_provenance(planned(album), folder, RESOURCES)
+    assert folder.read_study()["command"] == command
 
 
 def test_a_study_says_where_it_comes_from(album: Album, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +108,24 @@ def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> 
     assert provenance._git_commit() is None
 
 
+@pytest.mark.parametrize(("place", "is_own"), [("raytl", True), (".venv/lib/site-packages/raytl", False)])
+def test_the_commit_of_another_project_around_is_not_taken(place: str, is_own: bool, tmp_path: Path) -> None:
+    package = tmp_path / place
+    package.mkdir(parents=True)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert provenance._git_commit(package) == (head.stdout.strip() if is_own else None)
+
+
+def test_without_a_commit_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "raytl").mkdir()
+    assert provenance._git_commit(tmp_path / "raytl") is None
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert provenance._git_commit(tmp_path / "raytl") is None
+
+
 def test_a_package_that_is_not_installed_is_unknown() -> None:
     assert provenance._version("no-such-package-anywhere") == "unknown"
 
@@ -110,6 +148,17 @@ def test_another_study_is_refused_and_all_that_differs_is_named(album: Album, fo
     assert len(differing) == 3 and "--out" in remedy and f"raytl resume {folder.root}" in remedy
     assert all(str(folder.root) in problem for problem in differing)
     assert folder.study_json.read_bytes() == before
+
+
+def test_a_study_that_an_older_version_began_goes_on(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album), folder, RESOURCES)
+    values: dict[str, Any] = dict(folder.read_study())
+    younger = ("design", "more_data", "class_map", "max_latency_ms", "max_size_mb")
+    spec = {name: value for name, value in values["spec"].items() if name not in younger}
+    folder.write_study({**values, "spec": spec})
+    write_provenance(planned(album), folder, RESOURCES)
+    with pytest.raises(ConfigError, match="this one has \\['other'\\]"):
+        write_provenance(planned(album, more_data=("other",)), folder, RESOURCES)
 
 
 @pytest.fixture
@@ -162,3 +211,62 @@ def test_number_formats_of_an_earlier_run_are_known(album: Album, folder: StudyF
     second = replace(second, default=replace(second.default, precision="bf16"))
     write_provenance(replace(plan, backbones=(first, second)), folder, RESOURCES)
     assert known_precisions(folder) == {"plain_cnn": "fp32", "tiny_resnet": "bf16"}
+
+
+def test_limits_may_change_and_the_study_then_tells_the_new_ones(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album), folder, RESOURCES)
+    before = dict(folder.read_study())
+    write_provenance(planned(album, max_latency_ms=20.0, time_limit_seconds=9.0), folder, RESOURCES)
+    known = dict(folder.read_study())
+    assert study_limits(known) == Limits(latency_ms=20.0)
+    assert {**known["spec"], "max_latency_ms": None} == before["spec"]  # type: ignore[dict-item]
+    assert {**known, "spec": 0} == {**before, "spec": 0}
+    write_provenance(planned(album), folder, RESOURCES)
+    assert folder.read_study() == before
+
+
+def test_a_study_may_grow_and_tells_when_and_by_what(
+    album: Album, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/raytl", "search", "p", "--trials", "6"])
+    write_provenance(planned(album), folder, RESOURCES)
+    before: dict[str, Any] = dict(folder.read_study())
+    larger = replace(planned(album, trials=6, confirm_seeds=3), albums=(album, album.resplit(1), album.resplit(2)))
+    larger = replace(larger, study=replace(larger.study, splits=3))
+    write_provenance(larger, folder, RESOURCES)
+    known: dict[str, Any] = dict(folder.read_study())
+    assert known["spec"] == json.loads(json.dumps(larger.study.values()))
+    assert known["confirm_seeds"] == [3, 4, 5] and known["splits"] == [each.fingerprint for each in larger.albums]
+    (told,) = known["extended"]
+    assert told["changes"] == {"trials": [4, 6], "confirm_seeds": [2, 3], "splits": [2, 3]}
+    assert told["command"] == "raytl search p --trials 6" and told["at"].endswith("+00:00")
+    written = folder.study_json.read_bytes()
+    write_provenance(larger, folder, RESOURCES)
+    assert folder.study_json.read_bytes() == written
+    assert {name: known[name] for name in ("command", "versions", "backbones")} == {
+        name: before[name] for name in ("command", "versions", "backbones")
+    }
+
+
+def test_a_study_does_not_shrink(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album), folder, RESOURCES)
+    with pytest.raises(ConfigError, match="holds a study with trials=4, this one has 3"):
+        write_provenance(planned(album, trials=3), folder, RESOURCES)
+
+
+def test_changed_pictures_are_refused_before_a_study_grows(album: Album, recorded: StudyFolder) -> None:
+    before = recorded.study_json.read_bytes()
+    plan = planned(other_pictures(album), trials=6)
+    with pytest.raises(DataError, match="--changed-data"):
+        write_provenance(plan, recorded, RESOURCES)
+    assert recorded.study_json.read_bytes() == before
+    write_provenance(plan, recorded, RESOURCES, changed_data=True)
+    known = recorded.read_study()
+    assert {"extended", "data_changes"} <= known.keys() and known["data_fingerprint"] == "another"
+
+
+def test_a_budget_and_prices_that_were_given_last_count(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album, budget_hours=1.0, prices={"gpu": 3.0}), folder, RESOURCES)
+    write_provenance(planned(album, budget_hours=5.0, prices={"gpu": 2.0}), folder, RESOURCES)
+    spec = folder.read_study()["spec"]
+    assert isinstance(spec, dict) and (spec["budget_hours"], spec["prices"]) == (5.0, {"gpu": 2.0})

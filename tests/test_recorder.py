@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from raytl.metric import METRICS
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import read
 from raytl.results.recorder import Ending, Recorder
-from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.schemas import ConfirmedRow, EpochRow, TrialRow
 from raytl.results.tables import load_tables
 from raytl.results.tensorboard import BEST_SCALARS
 from tests.faults import Killed
@@ -29,6 +30,20 @@ class Diary:
     def __init__(self, folder: StudyFolder) -> None:
         self._folder = folder
         self.entries: list[str] = []
+
+    def known(self, trials: Sequence[TrialRow]) -> None:
+        if trials:
+            self.entries.append(f"known: {', '.join(row.trial_id for row in trials)}")
+
+    def step(self, name: str, left: int) -> None:
+        raise AssertionError("a recorder knows no steps")
+
+    def settled(self, backbone: str, left_out: int, reason: str) -> None:
+        raise AssertionError("a recorder knows no search")
+
+    def tested(self, row: ConfirmedRow) -> None:
+        confirmed = read(self._folder.ledger, "confirmed")["trial_id"].to_pylist()
+        self.entries.append(f"tested {row.trial_id}: {row.trial_id in confirmed}")
 
     def started(self, trial: TrialRow) -> None:
         self._note(f"started {trial.trial_id}")
@@ -246,3 +261,42 @@ def test_predictions_are_recorded_before_the_figure_that_they_support(
     tables = load_tables(folder)
     assert tables.confirmed["model_path"].to_pylist() == ["models/tiny_a"]
     assert (tables.data.num_rows, tables.predictions.num_rows) == (1, 1)
+
+
+def test_watchers_hear_what_an_earlier_run_left_and_of_each_test(folder: StudyFolder) -> None:
+    first = Recorder(folder, ACCURACY)
+    first.start(trial_row(), trial_row(trial_id="t1"))
+    first.epoch(epoch_row(epoch=1))
+    first.end("t0", Ending("completed"))
+    first.close()
+    diary = Diary(folder)
+    recorder = Recorder(folder, ACCURACY, [diary])
+    assert diary.entries == ["known: t0, t1"]
+    recorder.confirmed(confirmed_row(), [prediction_row()])
+    assert diary.entries[1:] == ["tested t0: True"]
+    recorder.published(confirmed_row(model_path="models/tiny_a"))
+    assert len(diary.entries) == 2, "told once"
+
+
+def test_workers_are_held_from_start_to_end_of_each_attempt(folder: StudyFolder) -> None:
+    """A killed attempt counts up to its last epoch, the days until the study goes on do not."""
+    before = datetime.now(UTC) - timedelta(days=2)
+    first = Recorder(folder, ACCURACY)
+    first.start(trial_row(started_at=before, worker_count=2))
+    first.epoch(epoch_row(epoch=1, ended_at=before + timedelta(seconds=30)))
+    first.close()
+    second = Recorder(folder, ACCURACY)
+    again = datetime.now(UTC) - timedelta(days=1)
+    second.start(trial_row(started_at=again, worker_count=2))
+    second.epoch(epoch_row(epoch=2, ended_at=again + timedelta(seconds=50)))
+    second.close()
+    third = Recorder(folder, ACCURACY)
+    assert third.trials["t0"].worker_seconds == 60.0 and third.trials["t0"].resumed_at == again
+    last = datetime.now(UTC) - timedelta(seconds=100)
+    third.start(trial_row(started_at=last, worker_count=2))
+    ended = third.end("t0", Ending("completed", node_type="gpu", node_share=0.5))
+    third.close()
+    assert ended.ended_at is not None
+    own = 2 * (ended.ended_at - last).total_seconds()
+    assert ended.worker_seconds == pytest.approx(60 + 100 + own) and own >= 200
+    assert (ended.started_at, ended.node_type, ended.node_share, ended.cost) == (before, "gpu", 0.5, None)

@@ -17,12 +17,12 @@ JOB = Job("t", "search", "default", BASE)
 @pytest.mark.parametrize(("metric", "score"), [("val_accuracy", 0.75), ("val_macro_f1", 0.25), ("val_loss", -0.25)])
 def test_a_report_of_an_epoch(metric: str, score: float) -> None:
     report = make_report(JOB, 3, 0.75)
-    assert as_result(report, metric) == {REPORT: report, "epoch": 3, "score": score}
+    assert as_result(report, metric) == {REPORT: report, "done": False, "epoch": 3, "score": score}
 
 
 def test_a_report_without_an_epoch_has_no_score() -> None:
     report = replace(make_report(JOB, 3), row=None, ended="diverged")
-    assert as_result(report, "val_accuracy") == {REPORT: report}
+    assert as_result(report, "val_accuracy") == {REPORT: report, "done": True}
 
 
 def test_an_unknown_metric_is_refused() -> None:

@@ -9,8 +9,8 @@ import pytest
 from raytl.metric import METRICS
 from raytl.results.facts import backbone_searches
 from raytl.results.ledger import Ledger
-from raytl.results.model_sections import ladder_section
 from raytl.results.rungs import rungs
+from raytl.results.search_sections import ladder_section
 from raytl.results.tables import Tables, load_tables
 from tests.pages import Page
 from tests.rows import trial_row

@@ -235,6 +235,18 @@ def test_backbones_are_served_in_turn() -> None:
     assert scheduler.choose_trial_to_run(StubController([])) is None
 
 
+def test_a_trial_that_waits_alone_is_chosen_without_a_look_at_those_that_ended() -> None:
+    class Long(StubController):
+        def get_trials(self) -> list[StubTrial]:
+            raise AssertionError("there may be many thousands")
+
+    trials = [StubTrial(f"t{i}", {"backbone": "a"}, "TERMINATED") for i in range(3)]
+    alone: Any = StubTrial("t3", {"backbone": "a"}, "PAUSED")
+    running = StubTrial("t4", {"backbone": "a"}, "RUNNING")
+    assert make("none").choose_trial_to_run(Long([*trials, alone, running])) is alone
+    assert make("none").choose_trial_to_run(Long([*trials, running])) is None
+
+
 def test_a_trial_removed_before_it_ran_leaves_no_trace() -> None:
     scheduler = make("asha")
     trial: Any = StubTrial("tune0", {"backbone": "a", "name": "x"})

@@ -1,23 +1,21 @@
-"""Which checkpoints a search keeps, and what it asks Tune for."""
+"""What a search proposes, and which checkpoints it keeps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from ray import tune
 
 from raytl.data.album import Album
 from raytl.on_ray.bridge import Bridge
-from raytl.on_ray.cluster import Slots
-from raytl.on_ray.ddp import SLIVER
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.schedulers import SeededAsha
-from raytl.on_ray.search import Keeper, make_study_scheduler, ray_folder, trainable
+from raytl.on_ray.ladder import DEEPENED
+from raytl.on_ray.search import Keeper, Search
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
-from tests.plans import make_album, make_plan, make_recorder, make_workplace
+from raytl.study import LADDER
+from tests.plans import make_album, make_plan, make_recorder, make_report
 from tests.rows import epoch_row, trial_row
 
 
@@ -85,33 +83,33 @@ def test_a_study_that_goes_on_knows_its_best_and_touches_no_final_model(tmp_path
     assert again.kept() == {"a2", "final"}
 
 
-@pytest.mark.parametrize(
-    ("slots", "asked"),
-    [
-        (Slots(2, 1, 3, False), {"CPU": 3}),
-        (Slots(2, 1, 3, True), {"CPU": 3, "GPU": 1}),
-        (Slots(1, 2, 4, False), {"CPU": SLIVER}),
-    ],
-)
-def test_what_a_trial_asks_tune_for(album: Album, tmp_path: Path, slots: Slots, asked: dict[str, float]) -> None:
-    function = trainable(make_workplace((album,), tmp_path), slots, StudyFolder(tmp_path), None)
-    resources = getattr(function, "_resources", None) or function.default_resource_request({})
-    assert resources.required_resources == asked
-    is_class = isinstance(function, type) and issubclass(function, tune.Trainable)
-    assert is_class == (slots.workers == 1)
+def test_what_is_proposed_is_told_and_its_checkpoint_kept_or_not(album: Album, tmp_path: Path) -> None:
+    plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), trials=3)
+    recorder = make_recorder(tmp_path / "study")
+    checkpoints = StudyFolder(tmp_path / "study").checkpoints
+    stage = Search(plan, recorder, checkpoints, Deadline(None))
+    bridge = Bridge(plan, recorder, 1, Deadline(None), stage.trial_ended)
+    names = []
+    for score in (0.5, 0.9, 0.7):
+        job = stage.next()
+        assert job is not None
+        (checkpoints / job.trial_id).mkdir(parents=True)
+        bridge.start(job, "tune")
+        bridge.take(make_report(job, 1, score, ended="completed"))
+        bridge.end(job)
+        names.append(job.trial_id)
+    assert stage.next() is None
+    assert [path.name for path in checkpoints.iterdir()] == [names[1]]
+    searcher = stage._proposals._children["plain_cnn"]._searcher
+    assert [each.score for each in searcher.seen] == [0.5, 0.9, 0.7]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("epochs", "grace"), [(1, 1), (9, 1), (27, 3)])
-def test_the_first_comparison_comes_after_a_ninth_of_the_epochs(
-    album: Album, tmp_path: Path, epochs: int, grace: int
-) -> None:
-    plan = make_plan((album,), tmp_path, epochs=epochs)
-    bridge = Bridge(plan, make_recorder(tmp_path / "study"), 1, Deadline(None), lambda trial, report: None)
-    child = make_study_scheduler(plan, bridge, None)._make_child()
-    assert isinstance(child, SeededAsha) and child._max_t == epochs
-    (bracket,) = child._brackets
-    assert min(milestone for milestone, _ in bracket._rungs) == grace
-
-
-def test_ray_gets_a_whole_path_for_a_folder_that_is_named_from_here() -> None:
-    assert ray_folder(StudyFolder(Path("results/flowers"))).is_absolute()
+def test_under_the_ladder_a_search_begins_from_the_heads(album: Album, tmp_path: Path) -> None:
+    plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), policy=LADDER)
+    recorder = make_recorder(tmp_path / "study")
+    head = plan.of("plain_cnn").probe
+    recorder.start(trial_row(trial_id="head", backbone="plain_cnn", recipe=head, stage="probe", origin="head"))
+    recorder.epoch(epoch_row(trial_id="head", val_accuracy=0.9))
+    recorder.end("head", Ending("completed"))
+    job = Search(plan, recorder, tmp_path / "checkpoints", Deadline(None)).next()
+    assert job is not None and job.role == DEEPENED

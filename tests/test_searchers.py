@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from raytl.errors import ConfigError
+from raytl.on_ray.lookback import LOOKED_AT, Observation
 from raytl.on_ray.searchers import (
     HyperoptModel,
     ModelSearcher,
-    Observation,
     OptunaModel,
     Searcher,
     draw,
@@ -141,7 +141,7 @@ POINT: Values = {"freeze_depth": 1, "augment": "light", "batch_size": 32}
 SEEN = [Observation({**POINT, "batch_size": 16}, 0.25), Observation({**POINT, "augment": "none"}, None)]
 
 
-def test_optuna_gets_failures_and_points_under_way_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f12_optuna_gets_failures_and_points_under_way_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     model = OptunaModel(SMALL)
     caught = spy(monkeypatch, model.optuna, "create_study")
     model.propose(SEEN, [POINT], seed=1)
@@ -150,12 +150,34 @@ def test_optuna_gets_failures_and_points_under_way_as_such(monkeypatch: pytest.M
     assert states == [("COMPLETE", 0.25, 16), ("FAIL", None, 32), ("RUNNING", None, 32)]
 
 
-def test_hyperopt_gets_failures_and_points_under_way_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f12_hyperopt_gets_failures_and_points_under_way_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HyperoptModel(SMALL)
     caught = spy(monkeypatch, model.hyperopt, "Trials")
     model.propose(SEEN, [POINT], seed=1)
     results = [(trial["result"]["status"], trial["result"].get("loss")) for trial in caught[0].trials]
     assert results == [("ok", -0.25), ("fail", None), ("running", None)]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_long_search_is_looked_at_in_part(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suggestion costs the same after any number of trials, and as many points as ever count as good."""
+    model: Any = {"optuna": OptunaModel, "hyperopt": HyperoptModel}[name](SMALL)
+    library = getattr(model, name)
+    caught = spy(monkeypatch, library, "create_study" if name == "optuna" else "Trials")
+    split: list[int] = []
+    if name == "hyperopt":
+        suggest = library.tpe.suggest
+
+        def watched(*given: Any, gamma: float, **settings: Any) -> Any:
+            split.append(min(math.ceil(gamma * math.sqrt(len(given[2].trials))), 25))
+            return suggest(*given, gamma=gamma, **settings)
+
+        monkeypatch.setattr(library.tpe, "suggest", watched)
+    rng = random.Random(0)
+    seen = [Observation(draw(SMALL, rng), rng.random()) for _ in range(4000)]
+    model.propose(seen, [POINT] * 100, seed=1)
+    assert len(caught[0].trials) in (LOOKED_AT, LOOKED_AT + 1)  # Optuna's study holds the one asked for, too
+    assert split == ([min(math.ceil(0.25 * math.sqrt(4100)), 25)] if name == "hyperopt" else [])
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:

@@ -66,6 +66,12 @@ def test_listings_keep_labels_as_text(tmp_path: Path, suffix: str) -> None:
     ]
 
 
+def test_a_listing_may_name_groups(tmp_path: Path) -> None:
+    source = tmp_path / "list.csv"
+    source.write_text("path,label,group\n1.jpg,a,007\n2.jpg,b,\n3.jpg,b,x y\n")
+    assert [item.group for item in find(source)] == ["007", None, "x y"]
+
+
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [

@@ -157,6 +157,7 @@ def test_settings_are_read_by_the_type_of_their_field(text: str, setting: Domain
     ("text", "message"),
     [
         ("lrr=1", "did you mean 'lr'"),
+        ("learning_rate=1e-3", "did you mean 'lr'?"),
         ("lr", "field=low..high"),
         ("lr=", "field=low..high"),
         ("lr=-1", "must lie between"),

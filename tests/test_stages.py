@@ -13,6 +13,8 @@ from raytl.models.classifier import Classifier, build_classifier
 from raytl.models.stages import parameter_groups, set_freeze_depth, stages_of
 from raytl.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("narrow_vgg")
+
 # One small member of each family, at a size that leaves a map at its end.
 FAMILIES = {
     "resnet10t": 32,

@@ -14,6 +14,7 @@ from raytl.results import stats
 from raytl.results.stats import (
     Interval,
     accuracy_interval,
+    independent_difference,
     mean_interval,
     over_splits,
     paired_difference,
@@ -214,3 +215,16 @@ def test_nine_of_ten_differences_of_equal_recipes_hold_zero(
         a, b = (shares(generator, seeds, pictures, spread) for _ in range(2))
         held.append(not paired_difference(a, b).excludes_zero)
     assert 0.90 <= np.mean(held) <= 0.999
+
+
+def test_a_difference_of_independent_shares_is_newcombes() -> None:
+    """His example (Statistics in Medicine 17, 1998, table II, method 10): 56/70 less 48/80 is 0.2 [0.0524, 0.3339]."""
+    found = independent_difference(wilson_interval(56, 70), wilson_interval(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    back = independent_difference(wilson_interval(48, 80), wilson_interval(56, 70))
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_a_difference_from_a_figure_without_ends_has_none() -> None:
+    found = independent_difference(Interval(0.5, math.nan, math.nan), Interval(0.25, 0.2, 0.3))
+    assert found.value == 0.25 and math.isnan(found.low) and math.isnan(found.high)

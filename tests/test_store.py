@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+import raytl.data.pixels as pixels_module
 import raytl.data.store as module
 from raytl.data.album import Album, open_album
 from raytl.data.decode import decode
+from raytl.data.pixels import StoredPixels
 from raytl.data.store import build_store, open_data, read_index, store_bytes
 from raytl.errors import DataError, StorageError
 from tests.pictures import noise, write_classes
@@ -58,7 +60,8 @@ def test_pixels_labels_and_keys(album: Album, tmp_path: Path) -> None:
 
 def test_pictures_are_views_that_cannot_be_written(album: Album, tmp_path: Path) -> None:
     part = open_data(album, build_store(album, 24, tmp_path)).train
-    assert np.shares_memory(part.picture(0), part._pixels)
+    assert isinstance(part.pixels, StoredPixels)
+    assert np.shares_memory(part.picture(0), part.pixels.mapped)
     with pytest.raises(ValueError, match="read-only"):
         part.picture(0)[:] = 0
 
@@ -72,7 +75,7 @@ def test_each_content_is_decoded_once_for_all_splits(
         calls.append(len(data))
         return decode(data)
 
-    monkeypatch.setattr(module, "decode", counting)
+    monkeypatch.setattr(pixels_module, "decode", counting)
     store = build_store(album, 24, tmp_path)
     assert len(calls) == 18  # 19 files, two of them equal
     assert build_store(album, 24, tmp_path) == build_store(album.resplit(1), 24, tmp_path) == store

@@ -34,10 +34,15 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         time_limit_seconds=0.0,
         policy="laddder",
         cache_gb=-1.0,
+        store_gb=-2.0,
+        max_latency_ms=0.0,
+        max_size_mb=-2.0,
+        budget_hours=0.0,
     )
     starts = ["name='a/b'", "backbones: 'x'", "settings: epochs", "recipe field 'lrr'", "searcher='optunna'"]
     starts += ["scheduler='fifo'", "policy='laddder'", "metric='accuracy'", "trials=0", "epochs=0", "splits=-1"]
-    starts += ["time_limit_seconds=0", "cache_gb=-1"]
+    starts += ["time_limit_seconds=0", "cache_gb=-1", "store_gb=-2", "max_latency_ms=0", "max_size_mb=-2"]
+    starts += ["budget_hours=0"]
     assert len(said) == len(starts)
     assert all(line.startswith(start) for line, start in zip(said, starts, strict=True))
     assert said[3].endswith("did you mean 'lr'?")
@@ -90,3 +95,31 @@ def test_times_have_units(text: str, seconds: float) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"write seconds, minutes or hours above 0, such as 90s, 30m or 2h"):
         parse_seconds(text)
+
+
+def test_settings_of_one_backbone_are_checked_like_those_of_all() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Study(
+            name="s",
+            data="d",
+            backbones=("resnet18",),
+            backbone_settings={"resnet81": {"lr": 0.1}, "resnet18": {"lrr": 0.1, "epochs": 3}},
+        )
+    assert caught.value.problems == (
+        "settings: epochs cannot be set here; the study's own 'epochs' says it (--epochs)",
+        "backbone_settings: 'resnet81' is no backbone of this study, did you mean 'resnet18'?",
+        "recipe field 'lrr' does not exist, did you mean 'lr'?",
+    )
+
+
+def test_prices_are_checked_and_a_design_has_no_budget() -> None:
+    assert problems(prices={"gpu": -1.0})[0].startswith("prices={'gpu': -1.0}: must be")
+    design = {"loss": {"plain": {}, "focal": {"loss": "focal"}}}
+    assert problems(design=design, budget_hours=2.0) == (
+        "budget_hours=2: a design is run whole; leave --budget-hours out",
+    )
+
+
+def test_what_a_search_may_use_is_a_share_of_the_budget() -> None:
+    assert STUDY.search_worker_seconds is None
+    assert replace(STUDY, budget_hours=10).search_worker_seconds == pytest.approx(6 * 3600)

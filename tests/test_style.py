@@ -13,6 +13,7 @@ TESTS = ROOT / "tests"
 BINARY = {".safetensors", ".parquet", ".arrow", ".png", ".jpg", ".npz", ".onnx"}
 # Modules that only one other module uses, tested with it.
 TESTED_ELSEWHERE = {
+    "raytl/data_words": "test_cli",
     "raytl/data/decode": "test_scan",
     "raytl/data/listing": "test_sources",
     "raytl/data/looks": "test_suspects",
@@ -23,6 +24,24 @@ TESTED_ELSEWHERE = {
     "raytl/results/final_figures": "test_final",
     "raytl/models/chance": "test_classifier",
     "raytl/train/cache": "test_fronts",
+    "raytl/output": "test_options",
+    "raytl/model_words": "test_cli",
+    "raytl/afterwards_words": "test_cli",
+    "raytl/results/afterwards": "test_distillates",
+    "raytl/use/student": "test_distill_command",
+    "raytl/use/teacher": "test_distill_command",
+    "raytl/use/ensemble_card": "test_ensemble_command",
+    "raytl/wish": "test_distill_command",
+    "raytl/use/library": "test_ensemble_command",
+    "raytl/use/member": "test_ensemble_command",
+    "raytl/on_ray/publication": "test_driver",
+    "raytl/results/ranking": "test_probe",
+    "raytl/results/result_only": "test_view",
+    "raytl/use/bounds": "test_web_app",
+    "raytl/use/sight": "test_web_app",
+    "raytl/use/upload": "test_web_app",
+    "raytl/use/viewer": "test_web_app",
+    "raytl/on_ray/replica": "test_serving",
 }
 # A folder that one machine has means nothing to anybody else; a shell's ~ and $HOME are fine.
 FOREIGN = re.compile(r"(?<![\w.~}])/(?:home|root|work|Users)/(?!ubuntu\b)[\w.-]+|\b[A-Z]:\\Users\b")

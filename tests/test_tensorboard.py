@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,6 +19,8 @@ from tensorboard.plugins.hparams import metadata
 
 from raytl.errors import StorageError
 from raytl.recipe import Recipe
+from raytl.results.histogram import histogram
+from raytl.results.pr_curve import THRESHOLDS, pr_curve
 from raytl.results.tensorboard import SCALARS, BoardWriter
 from tests.board import serve
 from tests.rows import START, epoch_row, trial_row
@@ -106,6 +109,30 @@ def test_a_picture_is_kept_as_it_is(tmp_path: Path) -> None:
     board.close()
     [event] = loaded(tmp_path / "t0").Images("test/confusion")
     assert (event.step, event.width, event.height, event.encoded_image_string) == (4, 7, 5, png())
+
+
+def test_histograms_are_those_that_were_given(tmp_path: Path) -> None:
+    board = BoardWriter(tmp_path)
+    found = histogram("layer1", np.array([0.0, 0.25, 1.0, 1.0]))
+    assert found is not None
+    board.histograms("t0", 3, [found])
+    board.close()
+    [event] = loaded(tmp_path / "t0").Histograms("weights/layer1")
+    shown = event.histogram_value
+    assert (event.step, shown.num, shown.min, shown.max, shown.sum) == (3, 4, 0.0, 1.0, 2.25)
+    assert sum(shown.bucket) == 4 and tuple(shown.bucket_limit) == found.limits
+
+
+def test_curves_are_those_that_were_given(tmp_path: Path) -> None:
+    curve = pr_curve("rose", np.array([0.2, 0.6, 0.9]), np.array([False, False, True]))
+    board = BoardWriter(tmp_path)
+    board.pr_curves("t0", [curve])
+    board.close()
+    [event] = loaded(tmp_path / "t0").Tensors("test/precision_recall/rose")
+    told = np.array(event.tensor_proto.float_val).reshape(6, THRESHOLDS)
+    np.testing.assert_allclose(told[4], curve.precision, rtol=1e-6)
+    np.testing.assert_allclose(told[5], curve.recall, rtol=1e-6)
+    assert told[:4, 70].tolist() == [1, 0, 2, 0], "true and false positives, true and false negatives"
 
 
 def test_something_else_than_png_is_refused(tmp_path: Path) -> None:

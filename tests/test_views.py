@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from raytl.data.color import _SIGMA, blur, jitter
 from raytl.data.draws import Draws
-from raytl.data.views import RATIO, SCALE, View, _random_boxes, eval_batch, train_batch
+from raytl.data.views import RATIO, SCALE, View, _random_boxes, center_batch, center_squares, eval_batch, train_batch
 from raytl.data.warp import sampling_matrices, warp
 from raytl.recipe import PRESETS, Recipe
 from tests.pictures import noise
@@ -201,3 +201,12 @@ def test_blur_matches_scipy() -> None:
         for channel in range(3):
             expected = ndimage.gaussian_filter(image[channel].numpy(), sigma, mode="mirror", radius=6)
             assert np.abs(blurred[channel].numpy() - expected).max() < 0.05
+
+
+def test_what_a_model_is_shown_is_what_its_batch_is_made_of() -> None:
+    pictures = some(4).pictures
+    squares = center_squares(pictures, view("none"))
+    assert squares.shape == (4, 3, 32, 32) and squares.dtype == torch.uint8
+    expected = reference.normalize(squares / 255, list(MEAN), list(STD))
+    torch.testing.assert_close(center_batch(pictures, view("none")), expected, rtol=0, atol=1e-5)
+    assert np.array_equal(squares[0].permute(1, 2, 0), pictures[0][4:36, 10:42])

@@ -11,6 +11,7 @@ from raytl.results.stats import Interval
 from raytl.results.wording import (
     count,
     decimal,
+    depth_count,
     duration,
     frozen,
     large,
@@ -19,6 +20,7 @@ from raytl.results.wording import (
     percent_interval,
     points,
     recipe_text,
+    running_cost,
     small_set_sentence,
 )
 
@@ -33,6 +35,11 @@ from raytl.results.wording import (
         (percent_interval(Interval(0.9534, math.nan, math.nan)), "95.3%"),
         (points(Interval(0.0123, -0.004, 0.03)), "+1.2 points [-0.4, +3.0]"),
         (points(Interval(-0.0123, math.nan, math.nan)), "-1.2 points"),
+        (points(Interval(-0.0123, -0.03, 0.004), unit=""), "-1.2 [-3.0, +0.4]"),
+        (points(Interval(-0.0004, -0.02, -0.0)), "+0.0 points [-2.0, +0.0]"),
+        (points(Interval(-0.0, math.nan, math.nan)), "+0.0 points"),
+        (depth_count(0), "0 stages frozen"),
+        (depth_count(1), "1 stage frozen"),
         (metric_text("val_loss", 0.1234), "0.123"),
         (metric_text("val_macro_f1", 0.1234), "12.3%"),
         (decimal(None), "–"),
@@ -58,3 +65,9 @@ def test_a_small_set_says_what_it_can_show() -> None:
     sentence = small_set_sentence("test", 100, 0.9)
     assert "The test set has 100 pictures: at 90.0% an accuracy is known to about ±6.0 points" in sentence
     assert "one picture weighs 1 points," in sentence
+
+
+def test_what_a_model_costs_to_run_is_told_as_far_as_it_is_known() -> None:
+    assert running_cost(1.5, 3_400_000) == "1.5 ms a picture, 3.4 MB of weights"
+    assert running_cost(None, 3_400_000) == "3.4 MB of weights"
+    assert running_cost(None, None) == "not known"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,19 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from raytl.data.album import Album
-from raytl.data.store import build_store
+from raytl.data.album import Album, open_album
+from raytl.data.location import locate
+from raytl.data.store import FitData
+from raytl.errors import DataError
 from raytl.on_ray import work as work_module
 from raytl.on_ray.job import Job, Report, Workplace
-from raytl.on_ray.work import device_of, stop_together, work
+from raytl.on_ray.work import device_of, work
 from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
 from raytl.train.checkpoint import load_snapshot
 from raytl.train.final import read_test_set
 from raytl.train.guards import Diverged
+from raytl.train.keeping import keep
 from raytl.train.loop import Run
 from raytl.train.world import World
 from tests.plans import BASE, make_album, make_workplace
@@ -34,6 +38,22 @@ JOB = Job("t", "search", "default", RECIPE)
 @pytest.fixture(scope="module")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
     return make_album(tmp_path_factory.mktemp("pictures"), pictures=14)
+
+
+def test_a_machine_draws_for_itself_what_it_has_not_decoded(tmp_path: Path) -> None:
+    """Another machine of the cluster has scanned its own copy; the drawings are the same, so its rows hold here too."""
+    scanned, here = tmp_path / "scanned", tmp_path / "here"
+    album = open_album([locate("drawn-flowers:5", scanned)])
+    there = replace(album, root=here / "samples" / "drawn-flowers-5")
+    with pytest.raises(DataError, match="cannot be read since it was scanned"):
+        work_module.open_pictures(here, there, 32)
+    data = work_module.open_pictures(here, there, 32, ("drawn-flowers:5",))
+    expected = work_module.open_pictures(scanned, album, 32)
+    assert data.val.labels.tolist() == expected.val.labels.tolist() and len(data.train) == len(expected.train) > 0
+    shutil.rmtree(there.root)
+    work_module.open_pictures.cache_clear()
+    work_module.open_pictures(here, there, 32, ("drawn-flowers:5",))
+    assert not there.root.exists(), "decoded already, so nothing is drawn again"
 
 
 @pytest.fixture
@@ -49,6 +69,13 @@ def do(job: Job, workplace: Workplace) -> list[Report]:
 
 def rows(reports: list[Report]) -> list[dict[str, Any]]:
     return figures(report.row for report in reports if report.row is not None)
+
+
+def test_weights_are_shown_where_they_are_wanted(workplace: Workplace) -> None:
+    reports = do(JOB, replace(workplace, weight_histograms=True))
+    names = [[each.name for each in report.weights] for report in reports]
+    assert names == [names[0]] * 3 and "head" in names[0] and len(names[0]) > 1
+    assert all(report.weights == () for report in do(replace(JOB, trial_id="u"), workplace))
 
 
 def test_there_is_a_report_for_each_epoch_and_the_last_says_that_it_is(workplace: Workplace) -> None:
@@ -91,7 +118,9 @@ def test_a_job_that_was_recorded_whole_is_reported_as_done_without_an_epoch(work
     assert (report.row, report.ended, report.test) == (None, "completed", None)
 
 
-def test_a_loss_that_is_no_number_ends_a_job_as_diverged(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f12_a_loss_that_is_no_number_ends_a_job_as_diverged(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     epoch = Run._epoch
 
     def diverging(run: Run, number: int) -> EpochRow:
@@ -141,11 +170,11 @@ def test_a_final_job_killed_before_its_test_is_tested_without_training(workplace
 def test_the_pictures_are_opened_once_in_a_process(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
 
-    def counted(album: Album, resize: int, folder: Path) -> Path:
+    def counted(album: Album, resize: int, folder: Path, limit_bytes: int | None) -> FitData:
         opened.append(resize)
-        return build_store(album, resize, folder)
+        return keep(album, resize, folder, limit_bytes)
 
-    monkeypatch.setattr(work_module, "build_store", counted)
+    monkeypatch.setattr(work_module, "keep", counted)
     for number, resize in enumerate((20, 20, 24, 20)):
         next(work(replace(JOB, trial_id=f"t{number}", recipe=replace(RECIPE, eval_resize=resize)), workplace, World()))
     assert opened == [20, 24]
@@ -178,11 +207,6 @@ def test_another_worker_than_the_first_writes_no_checkpoint(workplace: Workplace
 def test_the_device_is_what_ray_gave(workplace: Workplace) -> None:
     assert device_of(workplace) == torch.device("cpu")
     assert device_of(replace(workplace, use_gpu=True)) == torch.device("cuda:0")
-
-
-@pytest.mark.parametrize("stop", [True, False])
-def test_the_first_worker_decides_on_a_stop(stop: bool) -> None:
-    assert stop_together(stop, World()) is stop
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most_parts: int) -> list[int]:
@@ -221,7 +245,7 @@ def test_f14_memory_that_runs_out_again_fails_the_job(workplace: Workplace, monk
     assert parts == [1, 1, 2]
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_said(workplace: Workplace) -> None:
+def test_f10_a_damaged_checkpoint_is_set_aside_and_said(workplace: Workplace) -> None:
     begun = work(JOB, workplace, World())
     next(begun)
     folder = workplace.checkpoints / "t"

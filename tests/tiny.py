@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from raytl.data.pixels import StoredPixels
 from raytl.data.store import PIXELS, FitData, PictureSet
 from raytl.data.views import View
 from raytl.metric import METRICS, Metric
@@ -60,12 +61,12 @@ def tiny_data(folder: Path, sizes: tuple[int, int, int] = (22, 13, 11), classes:
 def picture_set(folder: Path, labels: np.ndarray, indices: Sequence[int]) -> PictureSet:
     """The pictures at `indices` of a store of `SIDE` x `SIDE` pictures."""
     places = np.array(indices)
+    whole = np.array([(place * SIDE * SIDE * 3, SIDE, SIDE) for place in places], dtype=np.int64)
     return PictureSet(
-        store=folder,
+        pixels=StoredPixels(folder / PIXELS, whole),
         labels=torch.from_numpy(labels[places]),
         keys=places.astype(np.uint64) * np.uint64(7919),
         paths=tuple(f"{place:03d}.png" for place in places),
-        places=np.array([(place * SIDE * SIDE * 3, SIDE, SIDE) for place in places], dtype=np.int64),
     )
 
 
@@ -122,5 +123,4 @@ def first(pictures: PictureSet, count: int) -> PictureSet:
         labels=pictures.labels[:count],
         keys=pictures.keys[:count],
         paths=pictures.paths[:count],
-        places=pictures.places[:count],
     )
