@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY := $(VENV)/.compiled
 UV := $(BIN)/uv pip
 export UV_HTTP_TIMEOUT ?= 300
 export UV_PYTHON_DOWNLOADS := never
@@ -13,7 +13,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem),1,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test test-faults bench lint format test-lowest lock clean
+.PHONY: help setup search studies test test-faults test-cluster audit bench lint format test-lowest lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +23,24 @@ setup: $(READY) ## make .venv from the lock, if the lock is newer
 search: $(READY) ## the main job: search every backbone; options: make search ARGS="--data DIR"
 	$(BIN)/python experiments/search_all.py $(ARGS)
 
+STUDIES := flowers_backbones potato_imbalance potato_googlenet_grid fruit_attention inline_or_two_stage expressions
+
+studies: $(READY) ## the five studies on pictures that the package draws, under half an hour
+	@for study in $(STUDIES); do $(BIN)/python experiments/$$study.py --out results/studies/$$study || exit $$?; done
+
 test: lint ## ruff, mypy and all tests; options for pytest: make test ARGS="-m 'not slow'"
 	$(BIN)/python -m pytest $(ARGS)
 
-test-faults: $(READY) ## real searches stopped and killed, a few minutes
-	$(BIN)/python -m pytest -m faults tests/test_faults.py
+audit: $(READY) ## known holes in the locked packages, where the advisory source can be reached
+	VENV=$(VENV) bash .ci/audit
 
-bench: $(READY) ## speed against other ways (S1 to S12), most of an hour; some: make bench ARGS="S3 S7 --quick"
+test-faults: $(READY) ## real searches stopped and killed, about twenty minutes on two cores
+	$(BIN)/python -m pytest -m faults tests/test_faults.py tests/test_fail_points.py
+
+test-cluster: $(READY) ## `ray up` on hosts of their own, ten minutes; skipped without root, sshd and namespaces
+	$(BIN)/python -m pytest -rs -m cluster tests/test_hosts.py tests/test_cluster_hosts.py
+
+bench: $(READY) ## speed against other ways (S1 to S12), over an hour; some: make bench ARGS="S3 S7 --quick"
 	$(BIN)/python experiments/benchmarks $(ARGS)
 
 lint: $(READY) ## ruff and mypy
@@ -55,11 +66,13 @@ clean: ## remove what was built here: environments, caches; results stay
 	find raytl tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv comes first, by pip, with the version and the hashes that the lock gives it; it installs the rest in parallel.
+# Compiled at once: where Python may not write bytecode, each process would compile torch and Ray anew (measured: 22 s
+# instead of 10 to import them).
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python {sys.version.split()[0]} is too old: raytl needs 3.11 or newer; make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/uv.lock
-	$(UV) sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
