@@ -38,7 +38,7 @@ test-faults: $(READY) ## real searches stopped and killed, about twenty minutes 
 	$(BIN)/python -m pytest -m faults tests/test_faults.py tests/test_fail_points.py
 
 test-cluster: $(READY) ## `ray up` on hosts of their own, ten minutes; skipped without root, sshd and namespaces
-	$(BIN)/python -m pytest -rs -m cluster tests/test_hosts.py tests/test_cluster_hosts.py
+	$(BIN)/python -m pytest -rs -m cluster tests/test_hosts.py tests/test_cluster_hosts.py tests/test_autoscaler.py
 
 bench: $(READY) ## speed against other ways (S1 to S12), over an hour; some: make bench ARGS="S3 S7 --quick"
 	$(BIN)/python experiments/benchmarks $(ARGS)

@@ -38,8 +38,9 @@ ENVIRONMENT = {
 MEMORY_PER_WORKER_BYTES = 1_500_000_000
 TYPE_LABEL = "ray.io/node-group"  # Ray makes it of RAY_NODE_TYPE_NAME where a machine is started
 WORKERS_ON_REQUEST = (
-    "a cluster that starts its workers on request has none yet: set `min_workers` of a worker type to 1 or more in "
-    "cluster.yaml, `ray up` it, wait until `ray status` shows the worker, then type the command again"
+    "where a cluster starts its workers on request and its head does not say which, one has to run: set `min_workers` "
+    "of a worker type in cluster.yaml (KubeRay: `minReplicas`) to 1 or more, wait until `ray status` shows the worker, "
+    "then type the command again"
 )
 TOKEN = (
     "where the cluster asks for a token, set RAY_AUTH_MODE=token and give the token in RAY_AUTH_TOKEN, "

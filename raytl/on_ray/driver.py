@@ -23,6 +23,7 @@ from raytl.on_ray.deadline import Budget, Deadline, Earliest
 from raytl.on_ray.experiment import run_stages
 from raytl.on_ray.fleet import Fleet, fleet_of
 from raytl.on_ray.forecast import estimate_study
+from raytl.on_ray.growth import grown, growth_lines
 from raytl.on_ray.job import Workplace
 from raytl.on_ray.nodes import check_nodes, given_paths
 from raytl.on_ray.plan import (
@@ -95,13 +96,14 @@ def run_study(
     place = place_of(study.address)
     _say_all([*data_lines(albums[0]), *place_lines(place, has_joined())], say)
     with _tidied_when_interrupted(folder), joined(place.address) as resources:
-        slots = divide(resources, study.workers_per_trial, most_trials(study), study.trials_per_gpu)
-        fleet = fleet_of(resources.nodes, slots)
-        _check_prices(study, fleet, [node.node_type for node in resources.nodes], folder)
+        later = grown(resources)
+        slots = divide(later, study.workers_per_trial, most_trials(study), study.trials_per_gpu)
+        fleet = fleet_of(later.nodes, slots)
+        _check_prices(study, fleet, [node.node_type for node in later.nodes], folder)
         plan = make_plan(study, albums, slots, cache, known_precisions(folder))
         if not folder.study_json.exists():  # limits may change later: what was trained by then is not refused
             check_sizes(plan)
-        _say_all(plan_lines(plan, slots), say)
+        _say_all([*growth_lines(resources, later), *plan_lines(plan, slots)], say)
         for sentence in (each.sentence(slots.cpus_per_worker) for each in keepings(plan) if not each.stored):
             say(sentence)
         check_room(plan, out, slots)
