@@ -17,11 +17,13 @@ from raytl.results.wording import (
     large,
     metric_text,
     percent,
+    per_picture,
     percent_interval,
     points,
     recipe_text,
     running_cost,
     small_set_sentence,
+    weights_size,
 )
 
 
@@ -50,6 +52,10 @@ from raytl.results.wording import (
         (duration(720), "12 min"),
         (duration(11_160), "3.1 h"),
         (duration(None), "–"),
+        (per_picture(1.234), "1.2 ms"),
+        (per_picture(None), "–"),
+        (weights_size(9_120_000), "9.1 MB"),
+        (weights_size(None), "–"),
         (frozen(7, 12), "7 of 12"),
         (frozen(7, None), "7"),
         (recipe_text(Recipe(backbone="a", lr=0.00031), ["head", "lr"]), "lr 0.00031, epochs 5"),

@@ -18,7 +18,7 @@ from raytl.results.facts import FinalModel, behind_first, final_model
 from raytl.results.schemas import DISTILLED, TrialRow
 from raytl.results.stats import Interval
 from raytl.results.tables import Tables, trial_rows
-from raytl.results.wording import NOTHING, percent_interval, points
+from raytl.results.wording import per_picture, percent_interval, points, weights_size
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _price(distillate: Distillate) -> str:
     if teacher is None:
         return ""
     models = (distillate.model, teacher.model)
-    times = [NOTHING if each.milliseconds is None else f"{each.milliseconds:.2g} ms" for each in models]
-    sizes = [NOTHING if each.size_bytes is None else f"{each.size_bytes / 1e6:.1f} MB" for each in models]
+    times = [per_picture(each.milliseconds) for each in models]
+    sizes = [weights_size(each.size_bytes) for each in models]
     over = f", over the limit ({distillate.model.over})" if distillate.model.over else ""
     return (
         f"A picture took {times[0]} (its teacher, when that was tested: {times[1]}), the weights {sizes[0]} "

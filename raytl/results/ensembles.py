@@ -21,7 +21,7 @@ from raytl.results.outcomes import outcomes
 from raytl.results.schemas import ENSEMBLE
 from raytl.results.stats import Interval, accuracy_interval
 from raytl.results.tables import Tables
-from raytl.results.wording import NOTHING, percent_interval, points
+from raytl.results.wording import per_picture, percent_interval, points, weights_size
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _against(ensemble: Ensemble) -> str:
 def _price(ensemble: Ensemble) -> str:
     """What a picture costs, against the rival's price."""
     models = (ensemble.model, ensemble.rival)
-    times = [NOTHING if each.milliseconds is None else f"{each.milliseconds:.2g} ms" for each in models]
-    sizes = [NOTHING if each.size_bytes is None else f"{each.size_bytes / 1e6:.1f} MB" for each in models]
+    times = [per_picture(each.milliseconds) for each in models]
+    sizes = [weights_size(each.size_bytes) for each in models]
     over = f", over the limit ({ensemble.model.over})" if ensemble.model.over else ""
     return f"A picture takes {times[0]} (the answer: {times[1]}), the weights {sizes[0]} ({sizes[1]}){over}."
 

@@ -23,7 +23,7 @@ ALWAYS_TOLD = ("lr", "epochs")  # chosen: without them no recipe is understood
 def running_cost(milliseconds: float | None, size_bytes: int | None) -> str:
     """What a model costs to run: `1.5 ms a picture, 3.4 MB of weights`, as far as that is known."""
     time = [] if milliseconds is None else [f"{milliseconds:.3g} ms a picture"]
-    size = [] if size_bytes is None else [f"{size_bytes / 1e6:.1f} MB of weights"]
+    size = [] if size_bytes is None else [f"{weights_size(size_bytes)} of weights"]
     return ", ".join([*time, *size]) or "not known"
 
 
@@ -129,3 +129,13 @@ def small_set_sentence(name: str, pictures: int, accuracy: float) -> str:
         f"unrelated must differ by {100 * smallest_difference(accuracy, pictures):.1f} points to be told apart in 4 of "
         "5 such sets."
     )
+
+
+def per_picture(milliseconds: float | None) -> str:
+    """`1.2 ms`."""
+    return NOTHING if milliseconds is None else f"{milliseconds:.2g} ms"
+
+
+def weights_size(size_bytes: int | None) -> str:
+    """`9.1 MB`."""
+    return NOTHING if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
