@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytl.errors import ConfigError
+from raytl.extras import install_hint
 from raytl.noise import is_wanted, shown
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ def check_packages() -> None:
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"serving needs {', '.join(missing)}, which is not installed; type pip install 'raytl[serve]'"
-        )
+        raise ConfigError(f"serving needs {', '.join(missing)}, which is not installed; {install_hint('serve')}")
 
 
 def how_to_call(name: str, class_count: int, where: str) -> list[str]:

@@ -23,8 +23,16 @@ from tests.pages import Page
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 FIVE = ["raytl data check", "raytl search", "raytl predict", "raytl serve", "curl"]
-AFTER = ["own_data.md", "reading_the_report.md", "study_folder.md", "choosing_a_space.md", "questions.md"]
+AFTER = [
+    "own_data.md",
+    "reading_the_report.md",
+    "study_folder.md",
+    "choosing_a_space.md",
+    "comparing.md",
+    "questions.md",
+]
 OLDER = {"clusters.md", "events.md", "faults.md"}  # each has tests of its own
+FIGURES = "benchmarks.md"  # what it tells takes programs hours
 PER_CLASS = 40
 real = [
     pytest.mark.slow,
@@ -214,7 +222,16 @@ def test_the_index_names_every_page_and_every_page_is_run() -> None:
     pages = {path.name for path in DOCS.iterdir() if path.suffix in (".md", ".ipynb")} - {"README.md"}
     assert set(links_of(DOCS / "README.md")) == pages
     run = {"first_search.md", "first_search.ko.md", "adding.md", *AFTER}
-    assert run | OLDER | {"first_search.ipynb"} == pages
+    assert run | OLDER | {FIGURES, "first_search.ipynb"} == pages
+
+
+@pytest.mark.parametrize("page", [README, DOCS / FIGURES, ROOT / "results" / "README.md"], ids=lambda page: page.name)
+def test_the_programs_that_figures_come_from_are_there(page: Path) -> None:
+    text = page.read_text()
+    programs = set(re.findall(r"python (experiments/[\w/]+(?:\.py)?)", text))
+    assert programs and [name for name in programs if not (ROOT / name).exists()] == []
+    tables = set(re.findall(r"`(results/reference/[\w/.]+)`", text))
+    assert [name for name in tables if not (ROOT / name).exists()] == []
 
 
 def test_every_block_has_a_language_and_every_mark_a_reason() -> None:

@@ -38,7 +38,7 @@ def installed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, text in ENVIRONMENT.items():
             patch.setenv(name, text)
-        pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'raytl[mlflow]'")
+        pytest.importorskip("mlflow", reason="MLflow is not installed: pip install '.[mlflow]'")
         yield
 
 

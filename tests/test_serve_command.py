@@ -82,7 +82,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in gone else found(name))
     assert main(["serve", str(tmp_path)]) == 2
     assert "serving needs fastapi, python_multipart, which is not installed" in (said := capsys.readouterr().err)
-    assert "pip install 'raytl[serve]'" in said
+    assert "pip install '.[serve]'" in said
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def write(findings: Sequence[Finding], out: Path, quick: bool) -> None:
         "machine": machine(),
         "load_average": os.getloadavg()[0],
         "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "ray", "pyarrow")),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": said_command(sys.argv),
         "commit": commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -253,6 +253,17 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def said_command(words: Sequence[str]) -> str:
+    """The command line as others would type it: the program from the repository's root, of other folders their names.
+
+    Where a folder lies on the machine that measured is of no use to anybody else.
+    """
+    program, *options = (Path(word) for word in words)
+    whole = program.resolve()
+    named = str(whole.relative_to(ROOT)) if whole.is_relative_to(ROOT) else program.name
+    return shlex.join(["python", named, *(word.name if word.is_absolute() else str(word) for word in options)])
 
 
 def commit() -> str:

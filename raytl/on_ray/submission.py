@@ -21,6 +21,7 @@ from raytl import __file__ as package
 from raytl.data.public import public_names
 from raytl.data.samples import sample_names
 from raytl.errors import ConfigError, MachineError
+from raytl.extras import install_hint
 from raytl.redaction import redacted
 from raytl.spec import write_spec
 from raytl.storage import is_storage
@@ -35,7 +36,7 @@ BRINGING = (
 )
 REACHING = (
     "`ray dashboard cluster.yaml` brings a cluster's to http://localhost:8265; RAY_AUTH_MODE=token and the token in "
-    "~/.ray/auth_token let this machine in; pip install 'raytl[cluster]' brings what asks"
+    f"~/.ray/auth_token let this machine in; for what asks, {install_hint('cluster')}"
 )
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from raytl.errors import ConfigError, StorageError
+from raytl.extras import install_hint
 from raytl.noise import setting, shown
 from raytl.redaction import redacted
 from raytl.results.run_sheets import RUNNING, RunSheet
@@ -64,7 +65,7 @@ def check_mlflow() -> None:
         ConfigError: naming the command that installs it.
     """
     if importlib.util.find_spec("mlflow") is None:
-        raise ConfigError("--mlflow needs mlflow-skinny, which is not installed; type pip install 'raytl[mlflow]'")
+        raise ConfigError(f"--mlflow needs mlflow-skinny, which is not installed; {install_hint('mlflow')}")
 
 
 def send_runs(uri: str, experiment: str, sheets: Sequence[RunSheet]) -> Sent:

@@ -29,6 +29,7 @@ from raytl.data.decode import resize_shorter
 from raytl.data.drawn import FLOWER_KINDS, draw_flower
 from raytl.data.views import View, center_batch
 from raytl.errors import ConfigError, StorageError
+from raytl.extras import install_hint
 from raytl.models.classifier import Classifier
 from raytl.results.folder import TEMPORARY, sync_folder
 from raytl.train.metrics import predictions_from_logits
@@ -59,7 +60,7 @@ def check_packages() -> None:
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"ONNX needs {', '.join(missing)}, which is not installed; type pip install 'raytl[onnx]'")
+        raise ConfigError(f"ONNX needs {', '.join(missing)}, which is not installed; {install_hint('onnx')}")
 
 
 def write_onnx(loaded: LoadedModel, path: Path, pictures: Sequence[np.ndarray] = ()) -> OnnxFile:
