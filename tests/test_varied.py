@@ -71,15 +71,21 @@ def test_columns_are_the_fields_that_differ_and_depths_compare_as_shares(tmp_pat
         tmp_path,
         row("a", lr=0.1, freeze_depth=1, seed=1) | {"frozen_fraction": 0.4},
         row("b", lr=0.2, freeze_depth=2, seed=2) | {"frozen_fraction": 0.4},
-        row("b", lr=0.2, freeze_depth=3) | {"frozen_fraction": 0.7},
+        row("b", lr=0.3, freeze_depth=3) | {"frozen_fraction": 0.7},
     )
     together, a, b = trial_groups(found, ACCURACY)
     assert dict(together.columns) == {
         "backbone": ["a", "b", "b"],
-        "lr": [0.1, 0.2, 0.2],
+        "lr": [0.1, 0.2, 0.3],
         "frozen_fraction": [0.4, 0.4, 0.7],
     }
-    assert dict(a.columns) == {} and dict(b.columns) == {"freeze_depth": [2, 3]}
+    assert dict(a.columns) == {} and dict(b.columns) == {"freeze_depth": [2, 3], "lr": [0.2, 0.3]}
+
+
+def test_a_field_that_each_backbone_has_one_value_of_is_no_field_of_its_own(tmp_path: Path) -> None:
+    rows = [row("a", precision="fp32", lr=0.1), row("a", precision="fp32", lr=0.2), row("b", precision="bf16", lr=0.1)]
+    together, of_a, of_b = trial_groups(tables(tmp_path, *rows), ACCURACY)
+    assert set(together.columns) == {"backbone", "lr"} and set(of_a.columns) == {"lr"} and not of_b.columns
 
 
 def test_wholly_frozen_backbones_do_not_differ_in_what_is_frozen(tmp_path: Path) -> None:

@@ -60,11 +60,24 @@ def _group(stage: str, backbone: str | None, rows: Sequence[TrialRow], metric: M
 
 
 def _columns(rows: Sequence[TrialRow], pooled: bool) -> dict[str, list[Any]]:
-    """The depths of several backbones do not compare, so there it is the share of the forward pass that is frozen."""
+    """The depths of several backbones do not compare, so there it is the share of the forward pass that is frozen.
+
+    Nor is a field told that has one value for each backbone, such as its format of numbers: its part is the backbone's.
+    """
     values = [row.recipe.values() for row in rows]
     names = [name for name in FIELD_NAMES if name != "seed" and not (pooled and name == DEPTH)]
     columns: dict[str, list[Any]] = {name: [value[name] for value in values] for name in names}
     fractions = [row.frozen_fraction or 0.0 for row in rows]
     if pooled and max(fractions) - min(fractions) > SAME_FRACTION:
         columns[FRACTION] = fractions
-    return {name: column for name, column in columns.items() if len(set(map(str, column))) > 1}
+    kinds = [row.backbone for row in rows]
+    return {
+        name: column
+        for name, column in columns.items()
+        if (name == "backbone" and len(set(kinds)) > 1) or not _follows(column, kinds)
+    }
+
+
+def _follows(column: Sequence[Any], kinds: Sequence[str]) -> bool:
+    """Whether a value follows from its row's kind; also where all rows have the same."""
+    return len(set(zip(kinds, map(str, column), strict=True))) == len(set(kinds))
