@@ -140,6 +140,32 @@ def test_a_checkpoint_replaced_while_it_is_copied_stays_whole_in_the_copy(
     assert stored(url) == local(folder)
 
 
+def test_commits_rolled_up_while_they_are_copied_stay_in_the_copy(
+    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first file that is written, all commits become one segment, which was not in the list of what to copy."""
+    url, ledger = f"file://{tmp_path}/copy", Ledger.open(folder.ledger)
+    for epoch in (101, 102):
+        ledger.commit("epochs", [epoch_row(epoch=epoch)])
+    mirror = Mirror(folder, url)
+    mirror.copy()
+    monkeypatch.setattr("raytl.results.ledger.LOOSE_LIMIT", 3)
+    write, todo = mirror._write, [103, 104, 105]
+
+    def meanwhile(name: str, content: bytes) -> None:
+        while todo:
+            ledger.commit("epochs", [epoch_row(epoch=todo.pop(0))])
+        write(name, content)
+
+    monkeypatch.setattr(mirror, "_write", meanwhile)
+    (folder.root / "report.html").write_text("news")
+    held = read(tmp_path / "copy" / "ledger", "epochs")
+    mirror.copy()
+    assert todo == [] and len(read(tmp_path / "copy" / "ledger", "epochs")) >= len(held)
+    mirror.copy()
+    assert stored(url) == local(folder)
+
+
 def test_a_study_is_copied_while_it_runs(folder: StudyFolder, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY_SECONDS", 0.02)
     said: list[str] = []

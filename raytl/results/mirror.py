@@ -55,10 +55,10 @@ class Mirror:
             StorageError: the storage cannot be reached or written. The folder is as it was.
         """
         try:
-            names = sorted(self._here(), key=_rank)
+            names = sorted(self._here(), key=_rank)  # what is rolled up meanwhile stays in the copy for a round
             written = sum(self._copy_file(name) for name in names if PurePosixPath(name).name not in COMMITS)
             written += sum(self._copy_commits(PurePosixPath(name).parent) for name in names if _is_commit(name))
-            self._remove_others(self._here())
+            self._remove_others({*names, *self._here()})
         except (OSError, pa.ArrowException) as error:
             raise StorageError(
                 f"{self._url}: cannot be written ({redacted(str(error))}); all is kept in {self._root}: mend the "
@@ -131,11 +131,16 @@ class Mirror:
         with self._files.open_output_stream(target) as stream:
             stream.write(content)
 
-    def _remove_others(self, names: list[str]) -> None:
-        """Removes from the copy what the folder no longer has, unless a commit that is there still names it."""
+    def _remove_others(self, names: set[str]) -> None:
+        """Removes from the copy what the folder no longer has, unless a commit that is there still names it.
+
+        Of the ledger nothing goes while a segment is still to be copied: the commits that it covers are all there is.
+        """
         needed = {each for commit, named in self._named.items() if commit in names for each in named}
         ours = {name for name in list_storage(self._files, self._base) if name.split("/")[0] in ORDER}
-        for name in ours - set(names) - needed:
+        if any(_is_segment(name) and name not in self._copied for name in names):
+            needed |= {name for name in ours if name.startswith("ledger/")}
+        for name in ours - names - needed:
             self._files.delete_file(f"{self._base}/{name}")
             self._copied.pop(name, None)
 
@@ -237,6 +242,10 @@ def _last_commit(names: list[str]) -> int:
     """The highest number of a commit among a ledger's files."""
     numbers = (re.match(r"ledger/(?:\d+-)?(\d+)-[a-z]+-", name) for name in names)
     return max((int(number[1]) for number in numbers if number), default=0)
+
+
+def _is_segment(name: str) -> bool:
+    return re.match(r"ledger/\d+-\d+-", name) is not None
 
 
 def _is_commit(name: str) -> bool:
