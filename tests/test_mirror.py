@@ -239,6 +239,23 @@ def test_a_place_that_holds_something_else_is_refused_and_not_touched(folder: St
     assert sorted(path.name for path in place.iterdir()) == ["holiday.jpg", "study.json"]
 
 
+@pytest.mark.parametrize("changed", [{"trials": 90}, {"budget_hours": 2.0, "prices": {"gpu": 3.0}}])
+def test_the_copy_of_a_study_goes_on_when_it_is_extended_or_its_limits_change(
+    folder: StudyFolder, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    url = f"file://{tmp_path}/copy"
+    Mirror(folder, url).copy()
+    values = folder.read_study()
+    spec = values["spec"]
+    assert isinstance(spec, dict)
+    folder.write_study({**values, "spec": {**spec, **changed}})
+    Mirror(folder, url).copy()
+    assert stored(url) == local(folder)
+    folder.write_study({**values, "spec": {**spec, "seed": 99}})
+    with pytest.raises(StorageError, match="holds another study"):
+        Mirror(folder, url)
+
+
 def test_a_copy_that_is_ahead_is_not_emptied_by_a_study_begun_anew(
     folder: StudyFolder, url: str, tmp_path: Path
 ) -> None:

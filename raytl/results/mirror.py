@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from raytl.errors import ConfigError, StorageError
+from raytl.going_on import lasting
 from raytl.redaction import redacted
 from raytl.results.folder import TEMPORARY, StudyFolder
 
@@ -74,8 +75,9 @@ class Mirror:
         if "study.json" not in there:
             raise StorageError(f"{self._url}: holds {len(there)} files and no study of raytl; {remedy}")
         with self._files.open_input_stream(f"{self._base}/study.json") as stream:
-            spec = json.loads(stream.read()).get("spec")
-        if spec != StudyFolder(self._root).read_study().get("spec"):
+            known = json.loads(stream.read()).get("spec")
+        # A study that was extended or has other limits is told so in the folder before its copy is looked at.
+        if lasting(known) != lasting(StudyFolder(self._root).read_study().get("spec")):
             raise StorageError(f"{self._url}: holds another study; {remedy}")
         if _last_commit(there) > _last_commit(self._here()):
             raise StorageError(
