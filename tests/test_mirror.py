@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,22 @@ def test_without_an_address_nothing_is_copied(folder: StudyFolder) -> None:
     with mirrored(folder, None, print):
         pass
     assert local(folder) == before
+
+
+def test_a_folder_that_is_removed_while_it_is_listed_is_passed_over(
+    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_folder = os.scandir
+
+    def scandir(path: str | int | Path) -> object:
+        if str(path).endswith("checkpoints/t0"):
+            Path(str(path)).rename(tmp_path / "gone")
+        return list_folder(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    url = f"file://{tmp_path}/copy"
+    Mirror(folder, url).copy()
+    assert (tmp_path / "gone").is_dir() and stored(url) == local(folder)
 
 
 def test_a_storage_that_fails_is_said_and_the_study_goes_on(

@@ -21,7 +21,7 @@ import pyarrow.fs
 from raytl.errors import ConfigError, StorageError
 from raytl.going_on import lasting
 from raytl.redaction import redacted
-from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.results.folder import TEMPORARY, StudyFolder, paths_below
 
 EVERY_SECONDS = 30.0  # chosen: what a lost machine costs in training; a copy without news takes one look at the folder
 LOCAL_ONLY = (".lock", ".ray")
@@ -86,7 +86,7 @@ class Mirror:
             )
 
     def _here(self) -> list[str]:
-        paths = (path.relative_to(self._root) for path in self._root.rglob("*") if path.is_file())
+        paths = (path.relative_to(self._root) for path in paths_below(self._root) if path.is_file())
         return [path.as_posix() for path in paths if not _is_private(path)]
 
     def _copy_file(self, name: str) -> bool:
