@@ -78,7 +78,7 @@ def test_16_bit_ppm_and_float_tiff() -> None:
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
 def test_grey_values_are_scaled_in_strips_as_in_one_piece(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
-    values = (generator.random((40, 30)) * 60_000 - (0 if kind is np.uint16 else 30_000)).astype(kind)
+    values: np.ndarray = (generator.random((40, 30)) * 60_000 - (0 if kind is np.uint16 else 30_000)).astype(kind)
     if kind is np.float32:
         values[3, 4] = np.nan
     whole = _to_bytes(values)
