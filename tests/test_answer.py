@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def test_a_difference_within_the_noise_is_no_difference(tmp_path: Path) -> None:
     assert comparison_text(unclear).startswith("not told apart from the runner-up (tiny_resnet, best, ")
     clear = Comparison("the runner-up", other, Interval(0.02, 0.01, 0.03))
     assert comparison_text(clear).startswith("+2.0 points [+1.0, +3.0] against the runner-up")
+    endless = Comparison("the runner-up", other, Interval(0.02, math.nan, math.nan), "no pictures are on record")
+    told = comparison_text(endless)
+    assert "told apart" not in told and told.startswith("+2.0 points against the runner-up (tiny_resnet, best, ")
+    assert told.endswith(", and whether that is noise cannot be told: no pictures are on record")
     refused = Comparison("the runner-up", other, None, "other pictures")
     assert comparison_text(refused).endswith(": other pictures")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -148,6 +150,41 @@ def test_d7_bombs_are_refused(suffix: str, tmp_path: Path) -> None:
     many = packed(tmp_path / f"many{suffix}", {f"rose/{number}.jpg": b"" for number in range(20)})
     archive.unlink()
     refused(many, "more than 19 members", tmp_path, Limits(files=19))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [20_000_000, -512])
+def test_d7_a_header_that_would_fill_the_memory_is_refused_unread(kind: bytes, size: int, tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.gz"
+    entry = tarfile.TarInfo("rose/1.jpg")
+    entry.type, entry.size = kind, size
+    archive.write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + bytes(max(0, size))))
+    tracemalloc.start()
+    refused(archive, rf"a header of {size:,} bytes .* at most 1,000,000 .* unpack it yourself", tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["old", "posix"])
+def test_d7_sparse_files_are_refused_before_their_maps_are_read(kind: str, tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("rose/1.jpg")
+    if kind == "old":
+        entry.type = tarfile.GNUTYPE_SPARSE
+        data = entry.tobuf(tarfile.GNU_FORMAT)
+    else:
+        entry.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        data = entry.tobuf(tarfile.PAX_FORMAT)
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(data + b"9" * 512 * 40)
+    refused(archive, "is a sparse file; nothing was unpacked", tmp_path)
+
+
+def test_long_names_are_unpacked(tmp_path: Path) -> None:
+    for number, kind in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
+        archive, entry = tmp_path / f"{number}.tar", tarfile.TarInfo(f"rose/{'é' * 100}/{'x' * 200}.jpg")
+        with tarfile.open(archive, "w", format=kind) as file:
+            file.addfile(entry)
+        assert list(content(unpacked(archive, tmp_path / "cache"))) == [entry.name.removeprefix("rose/")]
 
 
 def test_d7_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:

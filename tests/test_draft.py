@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +72,13 @@ def test_a_folder_is_held_once(tmp_path: Path) -> None:
         pass
     with held(tmp_path):
         pass
+
+
+def test_a_disk_without_locks_is_said_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageError, match=r"cannot be locked \(No locks available\)"), draft_of(tmp_path / "set"):
+        pytest.fail("nothing is locked")
+    assert list(tmp_path.iterdir()) == []

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from raytl.cli import main
 from raytl.errors import ConfigError, StorageError
 from raytl.results.exchange import Content, exchange_tables, write_csv, write_sql
 from raytl.results.folder import StudyFolder
-from raytl.results.tables import Tables, load_tables
+from raytl.results.schemas import to_table
+from raytl.results.tables import Tables, load_tables, prediction_rows
 from tests.studies import Plan, write_study
 
 PLAN = Plan(trials=3, epochs=2, seeds=2, test_pictures=12, train_pictures=24)
@@ -71,6 +74,16 @@ def test_csv_files_say_what_the_tables_say(content: Content, tables: Tables, tmp
         assert list(told.values()) == pytest.approx(known["probabilities"], abs=1e-6)
         assert list(told) == list(PLAN.classes) and row["backbone"] == owners[row["trial_id"]]
         assert row["is_correct"] == (known["label"] == known["predicted"])
+
+
+def test_predictions_whose_figures_a_kill_kept_from_being_recorded_are_left_out(
+    content: Content, folder: StudyFolder, tables: Tables
+) -> None:
+    orphan = to_table("predictions", [replace(prediction_rows(tables.predictions)[0], trial_id="killed")], 999)
+    more = replace(tables, predictions=pa.concat_tables([tables.predictions, orphan]))
+    assert exchange_tables("flowers", folder.read_study(), more)["predictions"].equals(content["predictions"])
+    empty = replace(tables, predictions=tables.predictions.slice(0, 0))
+    assert exchange_tables("flowers", folder.read_study(), empty)["predictions"].num_rows == 0
 
 
 def counts(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:

@@ -16,7 +16,7 @@ from raytl.results.facts import FinalModel, backbone_searches, final_models, fin
 from raytl.results.ledger import Ledger
 from raytl.results.stats import accuracy_interval, over_splits, paired_difference
 from raytl.results.tables import Tables, load_tables
-from tests.studies import STAGES, Plan, confirmed_row, slowed, trial_row, write_study
+from tests.studies import ROLE_ACCURACY, STAGES, Plan, confirmed_row, slowed, trial_row, write_study
 
 ACCURACY = METRICS["val_accuracy"]
 
@@ -109,6 +109,18 @@ def test_several_splits_widen_the_interval(tmp_path: Path) -> None:
     answer = find_answer(tables, models, (), ACCURACY)
     assert answer
     assert answer.comparisons[0].difference is not None
+
+
+def test_over_splits_no_accuracy_is_above_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ROLE_ACCURACY, "best", 0.995)
+    plan = Plan(backbones=("a", "b"), splits=2, seeds=2, roles=("best",), gap=0.3)
+    tables = tables_of(tmp_path, plan)
+    models = final_models(tables, ACCURACY)
+    assert models[0].test.high == 1.0 and 0 <= models[1].test.low <= models[1].test.high <= 1
+    answer = find_answer(tables, models, (), ACCURACY)
+    assert answer and answer.comparisons[0].difference
+    difference = answer.comparisons[0].difference
+    assert difference.high - difference.value == pytest.approx(difference.value - difference.low), "not clipped"
 
 
 def test_no_final_model_is_no_answer(tmp_path: Path) -> None:

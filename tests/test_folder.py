@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from raytl.errors import ConfigError, StorageError
-from raytl.results.folder import StudyFolder, write_atomically
+from raytl.results.folder import StudyFolder, paths_below, write_atomically
 from raytl.steps import listening
 from tests.faults import Killed, largest_file
 
@@ -48,6 +49,40 @@ def test_f20_an_absent_folder_is_a_mistake_in_the_command(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="no such folder") as caught:
         StudyFolder(tmp_path / "absent").read_study()
     assert caught.value.exit_code == 2
+
+
+def test_a_sweep_goes_on_where_others_remove_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is ended removes its own drafts while the driver sweeps."""
+    folder = StudyFolder(tmp_path / "study")
+    for name in (".tmp-a/x", ".tmp-a/y", "checkpoints/t0/x", "checkpoints/t1/.tmp-b"):
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).touch()
+    list_folder, unlink, removed = os.scandir, os.unlink, list[str]()
+
+    def scandir(path: str | int | Path) -> object:
+        if str(path).endswith("t0"):
+            Path(str(path)).rename(tmp_path / "gone")
+        return list_folder(path)
+
+    def unlink_late(path: str | Path, *, dir_fd: int | None = None) -> None:
+        removed.append(str(path))
+        unlink(path, dir_fd=dir_fd)
+        if len(removed) == 1:
+            raise FileNotFoundError(errno.ENOENT, "removed by another", path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    monkeypatch.setattr("os.unlink", unlink_late)
+    assert folder.sweep() == 2
+    assert [path.name for path in folder.root.rglob("*") if path.name.startswith(".tmp-")] == []
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: str) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(OSError, match="Input/output error"):
+        paths_below(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,20 @@ def test_of_a_given_train_and_test_only_validation_is_drawn_by_groups() -> None:
     assert {len(found) for found in sides(done, "group").values()} == {1}
 
 
+@pytest.mark.parametrize("each", [3, 4, 6])
+def test_classes_of_fewer_pictures_than_folds_are_split(each: int) -> None:
+    rows = [row(place, "ab"[place % 2], f"g{place}", place) for place in range(2 * each)]
+    done = assign_splits(rows, 0)
+    assert {(item.label, item.split) for item in done} == {
+        (label, split) for label in "ab" for split in ("train", "val", "test")
+    }
+
+
+def test_a_picture_of_each_class_is_too_few() -> None:
+    with pytest.raises(DataError, match="class 'a' has no usable picture in val"):
+        assign_splits([row(place, "ab"[place], f"g{place}", place) for place in range(2)], 0)
+
+
 def test_a_single_group_is_too_few() -> None:
     with pytest.raises(DataError, match="class 'a' has no usable picture in"):
         assign_splits([row(place, "ab"[place % 2], "all", place) for place in range(40)], 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,21 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be opened"), locked(StudyFolder(tmp_path / "file")):
         pytest.fail("nothing to lock")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_said(folder: StudyFolder, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.root / LOCK).touch()
+    monkeypatch.setattr("fcntl.flock", failing(number))
+    said = r"study/.lock: cannot be locked \(.+\), so .* or give .* --out"
+    with pytest.raises(StorageError, match=said), locked(folder):
+        pytest.fail("nothing is locked")
+    with pytest.raises(StorageError, match=said):
+        check_free(folder)
+
+
+def failing(number: int) -> Callable[..., None]:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return flock

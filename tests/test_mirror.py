@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,32 @@ def test_a_checkpoint_replaced_while_it_is_copied_stays_whole_in_the_copy(
     assert stored(url) == local(folder)
 
 
+def test_commits_rolled_up_while_they_are_copied_stay_in_the_copy(
+    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first file that is written, all commits become one segment, which was not in the list of what to copy."""
+    url, ledger = f"file://{tmp_path}/copy", Ledger.open(folder.ledger)
+    for epoch in (101, 102):
+        ledger.commit("epochs", [epoch_row(epoch=epoch)])
+    mirror = Mirror(folder, url)
+    mirror.copy()
+    monkeypatch.setattr("raytl.results.ledger.LOOSE_LIMIT", 3)
+    write, todo = mirror._write, [103, 104, 105]
+
+    def meanwhile(name: str, content: bytes) -> None:
+        while todo:
+            ledger.commit("epochs", [epoch_row(epoch=todo.pop(0))])
+        write(name, content)
+
+    monkeypatch.setattr(mirror, "_write", meanwhile)
+    (folder.root / "report.html").write_text("news")
+    held = read(tmp_path / "copy" / "ledger", "epochs")
+    mirror.copy()
+    assert todo == [] and len(read(tmp_path / "copy" / "ledger", "epochs")) >= len(held)
+    mirror.copy()
+    assert stored(url) == local(folder)
+
+
 def test_a_study_is_copied_while_it_runs(folder: StudyFolder, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY_SECONDS", 0.02)
     said: list[str] = []
@@ -165,6 +192,22 @@ def test_without_an_address_nothing_is_copied(folder: StudyFolder) -> None:
     with mirrored(folder, None, print):
         pass
     assert local(folder) == before
+
+
+def test_a_folder_that_is_removed_while_it_is_listed_is_passed_over(
+    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_folder = os.scandir
+
+    def scandir(path: str | int | Path) -> object:
+        if str(path).endswith("checkpoints/t0"):
+            Path(str(path)).rename(tmp_path / "gone")
+        return list_folder(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    url = f"file://{tmp_path}/copy"
+    Mirror(folder, url).copy()
+    assert (tmp_path / "gone").is_dir() and stored(url) == local(folder)
 
 
 def test_a_storage_that_fails_is_said_and_the_study_goes_on(
@@ -211,6 +254,23 @@ def test_a_place_that_holds_something_else_is_refused_and_not_touched(folder: St
     with pytest.raises(StorageError, match="holds another study"):
         Mirror(folder, url).copy()
     assert sorted(path.name for path in place.iterdir()) == ["holiday.jpg", "study.json"]
+
+
+@pytest.mark.parametrize("changed", [{"trials": 90}, {"budget_hours": 2.0, "prices": {"gpu": 3.0}}])
+def test_the_copy_of_a_study_goes_on_when_it_is_extended_or_its_limits_change(
+    folder: StudyFolder, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    url = f"file://{tmp_path}/copy"
+    Mirror(folder, url).copy()
+    values = folder.read_study()
+    spec = values["spec"]
+    assert isinstance(spec, dict)
+    folder.write_study({**values, "spec": {**spec, **changed}})
+    Mirror(folder, url).copy()
+    assert stored(url) == local(folder)
+    folder.write_study({**values, "spec": {**spec, "seed": 99}})
+    with pytest.raises(StorageError, match="holds another study"):
+        Mirror(folder, url)
 
 
 def test_a_copy_that_is_ahead_is_not_emptied_by_a_study_begun_anew(

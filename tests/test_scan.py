@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from raytl.data.decode import DecodeError, decode, resize_shorter, shorter_side_size
+from raytl.data import decode as decoding
+from raytl.data.decode import DecodeError, _to_bytes, decode, resize_shorter, shorter_side_size
 from raytl.data.scan import scan
 from raytl.data.sources import Found, find
 from raytl.results.schemas import PictureRow
@@ -71,6 +73,29 @@ def test_16_bit_ppm_and_float_tiff() -> None:
     np.testing.assert_array_equal(pixels(ppm)[0, :, 0], [0, 128, 255])
     tiff = encoded(Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32)), "TIFF")
     np.testing.assert_array_equal(pixels(tiff)[0, :, 1], [0, 128, 255])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_grey_values_are_scaled_in_strips_as_in_one_piece(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    values: np.ndarray = (generator.random((40, 30)) * 60_000 - (0 if kind is np.uint16 else 30_000)).astype(kind)
+    if kind is np.float32:
+        values[3, 4] = np.nan
+    whole = _to_bytes(values)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 7)
+    np.testing.assert_array_equal(_to_bytes(values), whole)
+    wide = np.nan_to_num(values.astype(np.float64))
+    low, high = (0, 65535) if kind is np.uint16 else (wide.min(), wide.max())
+    np.testing.assert_array_equal(whole, np.rint((wide - low) * (255 / (high - low))).astype(np.uint8))
+
+
+def test_a_large_grey_picture_needs_little_memory_beside_itself() -> None:
+    values = np.zeros((6000, 1000), np.uint16)
+    tracemalloc.start()
+    _to_bytes(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000, "as float64 alone it has 48 MB"
 
 
 def test_cmyk() -> None:

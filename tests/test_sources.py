@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytl.data.sources import Found, find, name_of, original, path_of, printable
+from raytl.data.sources import Found, find, find_all, name_of, original, path_of, printable
 from raytl.errors import DataError
 
 
@@ -121,6 +121,42 @@ def test_nothing_there_and_wrong_kind(tmp_path: Path) -> None:
         find(tmp_path / "absent")
     with pytest.raises(DataError, match="neither a folder nor"):
         find(touch(tmp_path, "one.jpg") / "one.jpg")
+
+
+def listing(root: Path, name: str, *rows: str) -> Path:
+    (root / name).write_text("\n".join(["path,label,split", *rows]))
+    return root / name
+
+
+def test_of_several_data_sets_each_may_have_one_class(tmp_path: Path) -> None:
+    sources = [touch(tmp_path / name, f"{name}/1.jpg") for name in "ab"]
+    assert [item.label for item in find_all(sources, {})] == ["a", "b"]
+    with pytest.raises(DataError, match=r"one and .*two: only one class, 'a'"):
+        find_all([touch(tmp_path / name, "a/1.jpg") for name in ("one", "two")], {})
+
+
+def test_the_splits_of_several_data_sets_are_looked_at_together(tmp_path: Path) -> None:
+    first = listing(tmp_path, "1.csv", "1.jpg,a,train", "2.jpg,b,train")
+    second = listing(tmp_path, "2.csv", "3.jpg,a,val", "4.jpg,b,test")
+    assert len(find_all([first, second], {})) == 4
+    stranger = listing(tmp_path, "3.csv", "5.jpg,c,test")
+    with pytest.raises(DataError, match="class 'c' is in test but not in train") as caught:
+        find_all([first, second, stranger], {})
+    assert len(caught.value.problems) == 1
+    with pytest.raises(DataError, match="there are only pictures of test, val; train has none"):
+        find_all([second, stranger], {})
+    mixed = listing(tmp_path, "4.csv", "6.jpg,a,train", "7.jpg,b,")
+    with pytest.raises(DataError, match=r"4.csv: some pictures have a split and some have none") as caught:
+        find_all([first, mixed, tmp_path / "absent"], {})
+    assert [problem.split(": ")[1][:7] for problem in caught.value.problems] == ["some pi", "nothing"]
+
+
+def test_one_class_written_in_two_ways_in_two_data_sets_is_noticed(tmp_path: Path) -> None:
+    sources = [
+        touch(tmp_path / str(number), f"{name}/1.jpg", "b/1.jpg") for number, name in enumerate(["é", "e\u0301"])
+    ]
+    with pytest.raises(DataError, match="are written alike"):
+        find_all(sources, {})
 
 
 def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:

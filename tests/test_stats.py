@@ -63,6 +63,13 @@ def test_one_figure_alone_has_no_ends() -> None:
     assert math.isnan(interval.high)
 
 
+def test_the_interval_of_a_share_lies_between_0_and_1() -> None:
+    assert Interval(0.98, 0.94, 1.02).of_share == Interval(0.98, 0.94, 1.0)
+    assert Interval(0.01, -0.1, 0.12).of_share == Interval(0.01, 0.0, 0.12)
+    alone = Interval(0.9, math.nan, math.nan).of_share
+    assert math.isnan(alone.low) and math.isnan(alone.high)
+
+
 def test_splits_of_the_same_pictures_widen_the_interval() -> None:
     values = [0.90, 0.93, 0.91]
     plain, corrected = mean_interval(values), over_splits(values, test_count=30, train_count=60)

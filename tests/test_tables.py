@@ -101,11 +101,22 @@ def test_repeated_rows_are_settled_when_a_study_is_loaded(folder: StudyFolder) -
     ledger.commit("predictions", [prediction_row(predicted="a"), prediction_row(path="a/1.jpg")])
     ledger.commit("predictions", [prediction_row(predicted="b"), prediction_row(trial_id="t1")])
     ledger.commit("data", [picture_row(), picture_row(path="a/1.jpg")])
-    ledger.commit("data", [picture_row(status="bad")])
+    ledger.commit("data", [picture_row(status="bad"), picture_row(path="a/1.jpg")])
     tables = load_tables(folder)
     assert tables.confirmed["model_path"].to_pylist() == ["models/tiny_a", None]
     assert tables.predictions["predicted"].to_pylist() == ["a", "b", "b"]
     assert tables.data["status"].to_pylist() == ["bad", "ok"]
+
+
+def test_a_picture_that_the_last_scan_did_not_find_is_no_longer_counted(folder: StudyFolder) -> None:
+    ledger = Ledger.open(folder.ledger)
+    ledger.commit("data", [picture_row(path=path) for path in ("a/1.jpg", "a/2.jpg")])
+    ledger.commit("epochs", [epoch_row()])
+    ledger.commit("data", [picture_row(path=path) for path in ("a/2.jpg", "a/3.jpg")])
+    assert load_tables(folder).data["path"].to_pylist() == ["a/2.jpg", "a/3.jpg"]
+    compact(folder)
+    shutil.rmtree(folder.ledger)
+    assert load_tables(folder).data["path"].to_pylist() == ["a/2.jpg", "a/3.jpg"]
 
 
 def test_rows_come_back_as_they_were() -> None:

@@ -24,6 +24,8 @@ from raytl.errors import DataError, RaytlError, StorageError
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK_BYTES = 1 << 20
 _EXAMPLES = 5  # chosen: how many members an error names
+_MOST_NAME_BYTES = 1_000_000  # chosen: of a header that tarfile reads whole, names and the like; paths have 4,096
+_READ_WHOLE = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
 _REGULAR_OR_UNSAID = (0, stat.S_IFREG, stat.S_IFDIR)  # of a zip member's Unix mode; 0 where it was packed elsewhere
 
 
@@ -91,10 +93,12 @@ def _opened(archive: Path) -> Iterator[Packed]:
             with zipfile.ZipFile(archive) as file:
                 yield _Zip(file)
         else:
-            with tarfile.open(archive) as file_:
+            with tarfile.open(archive, tarinfo=_ShortHeader) as file_:
                 yield _Tar(file_)
     except RaytlError:
         raise
+    except _LongHeaderError as error:
+        raise DataError(f"{printable(archive)}: {error}; nothing was unpacked; unpack it yourself") from error
     except Exception as error:  # foreign bytes can raise anything in a decompressor
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's own
@@ -124,6 +128,28 @@ def _zip_kind(entry: zipfile.ZipInfo) -> str:
     if mode not in _REGULAR_OR_UNSAID:
         return "neither a file nor a folder"
     return "folder" if entry.is_dir() else "file"
+
+
+class _LongHeaderError(Exception):
+    """A header that would fill the memory before the member that it belongs to is seen."""
+
+
+class _ShortHeader(tarfile.TarInfo):
+    """A header of a tar archive, refused before what it announces is read if that is more than names can need."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _ShortHeader:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _READ_WHOLE and not 0 <= header.size <= _MOST_NAME_BYTES:
+            raise _LongHeaderError(
+                f"a header of {header.size:,} bytes for a member's name, at most {_MOST_NAME_BYTES:,} are read"
+            )
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise _LongHeaderError(f"member {printable(header.name)!r} is a sparse file")
+        return header
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise _LongHeaderError("a member is a sparse file")  # its map may be as long as it likes
 
 
 class _Tar:

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 MOST_PIXELS = 100_000_000  # chosen: 300 MB as RGB; a larger header is refused before anything is decoded
 LONGEST_RATIO = 4  # chosen: what a panorama has beyond it no square crop would show
+STRIP_PIXELS = 250_000  # chosen: of which 8 bytes each are held at a time, not of the whole picture
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _ORIENTATION = 0x0112  # EXIF 2.3, tag 274
 _UPRIGHT = {
@@ -90,14 +91,31 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
     """Grey values as uint8: 16-bit ones divided by 257, floats in 0..1 by 1/255, others stretched from low to high."""
-    numbers = np.nan_to_num(values.astype(np.float64))
-    low, high = float(numbers.min()), float(numbers.max())
+    flat = values.reshape(-1)
+    low, high = _range(flat)
+    scaled = np.zeros(flat.shape, np.uint8)
+    for strip in _strips(flat) if high > low else ():
+        scaled[strip] = np.rint((_finite(flat[strip]) - low) * (255 / (high - low)))
+    return scaled.reshape(values.shape)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """What becomes black and what white."""
+    low = min(float(_finite(values[strip]).min()) for strip in _strips(values))
+    high = max(float(_finite(values[strip]).max()) for strip in _strips(values))
     if np.issubdtype(values.dtype, np.floating) and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif np.issubdtype(values.dtype, np.integer) and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (numbers - low) * (255 / (high - low)) if high > low else np.zeros_like(numbers)
-    return np.rint(scaled).astype(np.uint8)
+        return 0.0, 1.0
+    if np.issubdtype(values.dtype, np.integer) and low >= 0 and high <= 65535:
+        return 0.0, 65535.0
+    return low, high
+
+
+def _strips(values: np.ndarray) -> list[slice]:
+    return [slice(start, start + STRIP_PIXELS) for start in range(0, len(values), STRIP_PIXELS)]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64))
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:

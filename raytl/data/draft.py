@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,9 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from raytl.errors import StorageError
+from raytl.locks import try_lock
 
 FETCHING, UNPACKING, WRITING = PREFIXES = (".fetching-", ".unpacking-", ".writing-")
 _LOCK = ".lock"
+
+
+class _BusyError(StorageError):
+    """A folder that another process holds."""
 
 
 @contextmanager
@@ -44,11 +48,22 @@ def _held_draft(target: Path, prefix: str, stack: ExitStack) -> Path:
     while True:
         draft = Path(tempfile.mkdtemp(prefix=f"{prefix}{target.name}-", dir=target.parent))
         # Until it is held it looks like one that was left: another process may just be taking it away.
-        with suppress(StorageError, FileNotFoundError), ExitStack() as trial:
-            trial.enter_context(held(draft))
+        with suppress(_BusyError, FileNotFoundError), ExitStack() as trial:
+            trial.enter_context(_held_or_gone(draft))
             if (draft / _LOCK).exists():
                 stack.push(trial.pop_all())
                 return draft
+
+
+@contextmanager
+def _held_or_gone(draft: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(draft))
+        except StorageError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        yield
 
 
 @contextmanager
@@ -56,13 +71,11 @@ def held(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process; the kernel lets go of it however the process dies.
 
     Raises:
-        StorageError: another process holds it.
+        StorageError: another process holds it, or its disk has no locks.
     """
     with (folder / _LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(f"{folder}: another process writes there; wait for it, or stop it") from None
+        if not try_lock(file, "use a folder on a disk of this machine"):
+            raise _BusyError(f"{folder}: another process writes there; wait for it, or stop it")
         yield
 
 

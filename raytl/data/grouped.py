@@ -6,6 +6,7 @@ A model that has seen one picture of a patient is tested on nothing new by anoth
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
@@ -32,7 +33,8 @@ def draw_groups(
     taken, rest = dict[int, str | None](), 1.0
     for split, share in shares.items():
         groups, labels = [names[place] for place in left], [rows[place].label for place in left]
-        folds = min(MOST_FOLDS, round(rest / share), len(set(groups)))
+        largest = max(Counter(labels).values(), default=0)  # with more folds than that scikit-learn gives up
+        folds = min(MOST_FOLDS, round(rest / share), len(set(groups)), largest)
         if folds < 2:
             break
         with warnings.catch_warnings():

@@ -51,45 +51,63 @@ def find(source: Path) -> list[Found]:
         DataError: nothing there, no class, one class, an empty class, two classes whose names look the same, a class
             in val or test that train lacks; all of them at once.
     """
-    source = Path(source).absolute()
-    if source.is_dir():
-        found, problems = _from_folder(source)
-    elif source.is_file() and source.suffix.lower() in LISTING_SUFFIXES:
-        found, problems = _from_listing(source)
-    elif source.exists():
-        raise DataError(f"{printable(source)}: neither a folder nor a .csv or .parquet file; name one of these")
-    else:
-        raise DataError(
-            f"{printable(source)}: nothing is there; name a folder of class folders, a CSV or a Parquet file"
-        )
-    problems += _label_problems(found)
+    found, problems = _found_in(source)
+    problems += [*_class_problems(found), *(_mixed_problems(found) or _split_problems(found))]
     if problems:
-        raise DataError(*(f"{printable(source)}: {problem}" for problem in problems))
+        raise DataError(*_told(problems, source))
     return found
 
 
 def find_all(sources: Sequence[Path], class_map: Mapping[str, str]) -> list[Found]:
     """All files of several data sets, classes matched by name, then grouped by `class_map` where there is one.
 
+    What `find` asks of a data set's classes is asked of all together: one of them may lack what another has.
+
     Raises:
-        DataError: as `find` does, for each of them; where some have splits and some have none; where classes and map
-            do not fit.
+        DataError: as `find` does; where some have splits and some have none; where classes and map do not fit.
     """
+    found = find(sources[0]) if len(sources) == 1 else _find_together(sources)
+    problems = class_map_problems(class_map, {item.label for item in found})
+    if problems:
+        raise DataError(*problems)
+    return [replace(item, label=class_map.get(item.label, item.label)) for item in found]
+
+
+def _find_together(sources: Sequence[Path]) -> list[Found]:
     found: list[Found] = []
     problems: list[str] = []
     for source in sources:
         try:
-            found += find(source)
+            more, worse = _found_in(source)
+            problems += _told([*worse, *_mixed_problems(more)], source)
+            found += more
         except DataError as error:
             problems += error.problems
     if not problems:
-        with_splits = {item.split is not None for item in found}
-        if len(with_splits) > 1:
+        problems += _told(_class_problems(found), *sources)
+        if _mixed_problems(found):
             problems.append("some of these data sets have splits and some have none; give all of them splits, or none")
-        problems += class_map_problems(class_map, {item.label for item in found})
+        else:
+            problems += _told(_split_problems(found), *sources)
     if problems:
         raise DataError(*problems)
-    return [replace(item, label=class_map.get(item.label, item.label)) for item in found]
+    return found
+
+
+def _found_in(source: Path) -> tuple[list[Found], list[str]]:
+    source = Path(source).absolute()
+    if source.is_dir():
+        return _from_folder(source)
+    if source.is_file() and source.suffix.lower() in LISTING_SUFFIXES:
+        return _from_listing(source)
+    if source.exists():
+        return [], ["neither a folder nor a .csv or .parquet file; name one of these"]
+    return [], ["nothing is there; name a folder of class folders, a CSV or a Parquet file"]
+
+
+def _told(problems: Sequence[str], *sources: Path) -> list[str]:
+    names = " and ".join(printable(Path(source).absolute()) for source in sources)
+    return [f"{names}: {problem}" for problem in problems]
 
 
 def root_of(sources: Sequence[Path]) -> Path:
@@ -234,20 +252,22 @@ def _from_listing(source: Path) -> tuple[list[Found], list[str]]:
     return found, problems[:_EXAMPLES] + ([f"and {more} more problems of this kind"] if more > 0 else [])
 
 
-def _label_problems(found: Sequence[Found]) -> list[str]:
+def _class_problems(found: Sequence[Found]) -> list[str]:
     labels = {item.label for item in found}
-    problems = []
-    if len(labels) == 1:
-        problems.append(f"only one class, {labels.pop()!r}; a classifier needs two at least")
-    problems += [f"classes {' and '.join(names)} are written alike; rename one" for names in _twins(labels)]
-    splits = {item.split for item in found}
-    if splits > {None}:
-        return [*problems, "some pictures have a split and some have none; give every picture one, or none"]
-    if splits and None not in splits and "train" not in splits:
-        problems.append(f"there are only pictures of {', '.join(sorted(map(str, splits)))}; train has none")
-    elif "train" in splits:
-        problems += _strangers(found)
-    return problems
+    alone = [f"only one class, {label!r}; a classifier needs two at least" for label in labels if len(labels) == 1]
+    return [*alone, *(f"classes {' and '.join(names)} are written alike; rename one" for names in _twins(labels))]
+
+
+def _mixed_problems(found: Sequence[Found]) -> list[str]:
+    is_mixed = {item.split for item in found} > {None}
+    return ["some pictures have a split and some have none; give every picture one, or none"] * is_mixed
+
+
+def _split_problems(found: Sequence[Found]) -> list[str]:
+    splits = {str(item.split) for item in found if item.split is not None}
+    if splits and "train" not in splits:
+        return [f"there are only pictures of {', '.join(sorted(splits))}; train has none"]
+    return _strangers(found) if splits else []
 
 
 def _twins(labels: set[str]) -> list[list[str]]:

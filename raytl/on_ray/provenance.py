@@ -14,6 +14,7 @@ from pathlib import Path
 
 from raytl.data.changes import picture_changes
 from raytl.errors import ConfigError, DataError
+from raytl.going_on import LIMITS, MAY_GROW
 from raytl.models.weights import weights_fingerprint
 from raytl.on_ray.cluster import Resources
 from raytl.on_ray.plan import BackbonePlan, Plan
@@ -22,10 +23,6 @@ from raytl.results.folder import StudyFolder
 from raytl.results.tables import load_tables, picture_rows
 from raytl.study import study_of_values
 
-# What may win, what may be used, what that costs: those given last count, and are read where the study is told.
-LIMITS = ("max_latency_ms", "max_size_mb", "budget_hours", "prices")
-# Of these a study may get more: what is measured already is a part of the larger study, in the same order.
-MAY_GROW = ("trials", "confirm_seeds", "splits")
 # How long and where, not what: a study goes on under others. Pictures are known by their fingerprint.
 MAY_CHANGE = (
     "name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from raytl.metric import Metric
@@ -41,13 +42,16 @@ def choice_sentence(metric: Metric) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """One comparison: a difference larger than the noise, one that is not, or why there is none."""
+    """One comparison: a difference larger than the noise, one that is not, or why that cannot be told."""
     other = comparison.other
     name = f"{comparison.name} ({other.backbone}{'' if other.role == PROBE else f', {other.role}'}, " + (
         f"{percent(other.test.value)})"
     )
     if comparison.difference is None:
         return f"not compared with {name}: {comparison.problem}"
+    if math.isnan(comparison.difference.low):
+        why = f": {comparison.problem}" if comparison.problem else ""
+        return f"{points(comparison.difference)} against {name}, and whether that is noise cannot be told{why}"
     if not comparison.difference.excludes_zero:
         return f"not told apart from {name}, {points(comparison.difference)}"
     return f"{points(comparison.difference)} against {name}"

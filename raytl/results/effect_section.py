@@ -53,14 +53,15 @@ def _costs(models: Sequence[FinalModel], costs: Sequence[RunCost]) -> Html:
 
 
 def _backbone(found: BackboneEffects) -> list[Html]:
-    title = tag("h3", f"{found.backbone}, {FIGURE_NAMES[found.figure]}")
+    title = [tag("h3", f"{found.backbone}, {FIGURE_NAMES[found.figure]}")]
+    title += [classed("p", "warn", found.note)] if found.note else []
     if found.table is None:
-        return [title, classed("p", "warn", f"No effects can be told: {found.problem}.")]
+        return [*title, classed("p", "warn", f"No effects can be told: {found.problem}.")]
     sentences = [tag("p", line) for line in effect_lines(found.table)]
     spread = (
         f"Mean of all runs {percent(found.table.mean)}; spread between seeds {100 * found.table.spread:.1f} points."
     )
-    return [title, note(spread), *sentences, _table(found.table)]
+    return [*title, note(spread), *sentences, _table(found.table)]
 
 
 def _table(effects: Effects) -> Html:

@@ -174,9 +174,10 @@ def _models(study: Mapping[str, Any], tables: Tables) -> pa.Table:
 
 
 def _predictions(classes: list[str], tables: Tables) -> pa.Table:
-    predictions, trials = tables.predictions, tables.trials
-    owners = [table.select(["trial_id", "backbone"]).to_pylist() for table in (tables.confirmed, trials)]  # ensembles
-    backbones = {row["trial_id"]: row["backbone"] for rows in owners for row in rows}
+    """Without those of a model that was killed before its figures were recorded: they come again with its figures."""
+    owners = [table.select(["trial_id", "backbone"]).to_pylist() for table in (tables.confirmed, tables.trials)]
+    backbones = {row["trial_id"]: row["backbone"] for rows in owners for row in rows}  # ensembles are no trials
+    predictions = tables.predictions.filter(pc.field("trial_id").isin(list(backbones)))
     rows = predictions["probabilities"].to_pylist()
     texts = [json.dumps({label: round(float(p), 6) for label, p in zip(classes, row, strict=True)}) for row in rows]
     columns: dict[str, Any] = {name: predictions[name] for name in ("trial_id", "seed", "path", "label", "predicted")}

@@ -248,7 +248,8 @@ def _test_accuracy(
         return Interval(recorded, math.nan, math.nan), problem
     if len(grids) == 1:
         return accuracy_interval(grids[0]), None
-    return _over_splits(tables, [float(grid.mean()) for grid in grids], grids[0].shape[1])
+    interval, unknown = _over_splits(tables, [float(grid.mean()) for grid in grids], grids[0].shape[1])
+    return interval.of_share, unknown
 
 
 def _over_splits(tables: Tables, values: list[float], test_count: int) -> tuple[Interval, str | None]:

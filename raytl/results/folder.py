@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,11 +84,11 @@ class StudyFolder:
         Raises:
             StorageError: something cannot be removed.
         """
-        left = list(self.root.rglob(f"{TEMPORARY}*"))
         try:
+            left = [path for path in paths_below(self.root) if path.name.startswith(TEMPORARY)]
             for path in left:
                 if path.is_dir():
-                    shutil.rmtree(path)
+                    _remove_folder(path)
                 else:
                     path.unlink(missing_ok=True)  # it may have lain in a folder that is gone
         except OSError as error:
@@ -126,6 +127,28 @@ class StudyFolder:
     def _is_ours(self) -> bool:
         foreign = (path for path in self.root.iterdir() if not path.name.startswith(TEMPORARY))
         return self.study_json.is_file() or self.ledger.is_dir() or next(foreign, None) is None
+
+
+def paths_below(root: Path) -> list[Path]:
+    """All files and folders below `root`; what others remove meanwhile is left out, and no link is followed.
+
+    Raises:
+        OSError: a folder that is there and can be entered cannot be listed.
+    """
+
+    def pass_over(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | PermissionError):
+            raise error
+
+    walked = os.walk(root, onerror=pass_over)
+    return [Path(folder, name) for folder, folders, files in walked for name in (*folders, *files)]
+
+
+def _remove_folder(path: Path) -> None:
+    """Removes a folder from which others may be removing, too."""
+    while path.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
 
 def write_atomically(path: Path, data: bytes, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from raytl.errors import StorageError
+from raytl.locks import try_lock
 from raytl.results.folder import StudyFolder
 
 LOCK = ".lock"
@@ -22,7 +22,7 @@ def check_free(folder: StudyFolder) -> None:
     """Refuses a folder that another process writes to, before anything is imported or made.
 
     Raises:
-        StorageError: another process holds it, which is named.
+        StorageError: another process holds it, which is named; or its disk has no locks.
     """
     path = folder.root / LOCK
     if path.is_file():
@@ -35,7 +35,7 @@ def locked(folder: StudyFolder) -> Iterator[None]:
     """Holds a folder that `create` made for this process; the kernel lets go of it however the process dies.
 
     Raises:
-        StorageError: another process holds it, which is named; or the folder cannot be written.
+        StorageError: another process holds it, which is named; or the folder cannot be written or locked.
     """
     with _opened(folder.root / LOCK) as file:
         _take(file, folder)
@@ -56,14 +56,12 @@ def _opened(path: Path) -> TextIO:
 
 
 def _take(file: TextIO, folder: StudyFolder) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file, "give a folder on a disk of this machine with --out"):
         file.seek(0)
         raise StorageError(
             f"{folder.root}: {_owner(file.read())} writes to this study; wait for it, stop it, or give another folder "
             "with --out"
-        ) from None
+        )
 
 
 def _now() -> str:

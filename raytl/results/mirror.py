@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.fs
 
 from raytl.errors import ConfigError, StorageError
+from raytl.going_on import lasting
 from raytl.redaction import redacted
-from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.results.folder import TEMPORARY, StudyFolder, paths_below
 
 EVERY_SECONDS = 30.0  # chosen: what a lost machine costs in training; a copy without news takes one look at the folder
 LOCAL_ONLY = (".lock", ".ray")
@@ -55,10 +56,10 @@ class Mirror:
             StorageError: the storage cannot be reached or written. The folder is as it was.
         """
         try:
-            names = sorted(self._here(), key=_rank)
+            names = sorted(self._here(), key=_rank)  # what is rolled up meanwhile stays in the copy for a round
             written = sum(self._copy_file(name) for name in names if PurePosixPath(name).name not in COMMITS)
             written += sum(self._copy_commits(PurePosixPath(name).parent) for name in names if _is_commit(name))
-            self._remove_others(self._here())
+            self._remove_others({*names, *self._here()})
         except (OSError, pa.ArrowException) as error:
             raise StorageError(
                 f"{self._url}: cannot be written ({redacted(str(error))}); all is kept in {self._root}: mend the "
@@ -74,8 +75,9 @@ class Mirror:
         if "study.json" not in there:
             raise StorageError(f"{self._url}: holds {len(there)} files and no study of raytl; {remedy}")
         with self._files.open_input_stream(f"{self._base}/study.json") as stream:
-            spec = json.loads(stream.read()).get("spec")
-        if spec != StudyFolder(self._root).read_study().get("spec"):
+            known = json.loads(stream.read()).get("spec")
+        # A study that was extended or has other limits is told so in the folder before its copy is looked at.
+        if lasting(known) != lasting(StudyFolder(self._root).read_study().get("spec")):
             raise StorageError(f"{self._url}: holds another study; {remedy}")
         if _last_commit(there) > _last_commit(self._here()):
             raise StorageError(
@@ -84,7 +86,7 @@ class Mirror:
             )
 
     def _here(self) -> list[str]:
-        paths = (path.relative_to(self._root) for path in self._root.rglob("*") if path.is_file())
+        paths = (path.relative_to(self._root) for path in paths_below(self._root) if path.is_file())
         return [path.as_posix() for path in paths if not _is_private(path)]
 
     def _copy_file(self, name: str) -> bool:
@@ -131,11 +133,16 @@ class Mirror:
         with self._files.open_output_stream(target) as stream:
             stream.write(content)
 
-    def _remove_others(self, names: list[str]) -> None:
-        """Removes from the copy what the folder no longer has, unless a commit that is there still names it."""
+    def _remove_others(self, names: set[str]) -> None:
+        """Removes from the copy what the folder no longer has, unless a commit that is there still names it.
+
+        Of the ledger nothing goes while a segment is still to be copied: the commits that it covers are all there is.
+        """
         needed = {each for commit, named in self._named.items() if commit in names for each in named}
         ours = {name for name in list_storage(self._files, self._base) if name.split("/")[0] in ORDER}
-        for name in ours - set(names) - needed:
+        if any(_is_segment(name) and name not in self._copied for name in names):
+            needed |= {name for name in ours if name.startswith("ledger/")}
+        for name in ours - names - needed:
             self._files.delete_file(f"{self._base}/{name}")
             self._copied.pop(name, None)
 
@@ -237,6 +244,10 @@ def _last_commit(names: list[str]) -> int:
     """The highest number of a commit among a ledger's files."""
     numbers = (re.match(r"ledger/(?:\d+-)?(\d+)-[a-z]+-", name) for name in names)
     return max((int(number[1]) for number in numbers if number), default=0)
+
+
+def _is_segment(name: str) -> bool:
+    return re.match(r"ledger/\d+-\d+-", name) is not None
 
 
 def _is_commit(name: str) -> bool:

@@ -45,6 +45,12 @@ class Interval:
         """Whether a difference is larger than the noise."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def of_share(self) -> Interval:
+        """The interval of a share: without what lies below 0 or above 1."""
+        low, high = np.clip([self.low, self.high], 0.0, 1.0).tolist()
+        return Interval(self.value, low, high)
+
 
 def accuracy_interval(correct: np.ndarray, seed: int = 0) -> Interval:
     """Mean accuracy of one recipe over seeds and test pictures; with one seed over pictures alone.

@@ -84,13 +84,14 @@ def settle(view: LedgerView) -> Tables:
 
     A trial's, a final model's and a picture's last row counts (what is known grew: how it ended, where it was
     saved); an epoch's and a prediction's first one counts (what was measured stands, the test set is read once).
+    Pictures are those of the last commit: each has all that its scan found, and what it lacks is no longer used.
     """
     return Tables(
         trials=latest_trials(view.tables["trials"]),
         epochs=first_epochs(view.tables["epochs"]),
         confirmed=_last(view.tables["confirmed"], "trial_id"),
         predictions=_first(view.tables["predictions"], "trial_id", "path"),
-        data=_last(view.tables["data"], "path"),
+        data=_last(_newest(view.tables["data"]), "path"),
         problems=view.problems,
     )
 
@@ -182,6 +183,10 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
         for item in fields(kind)
         if item.name in row and (row[item.name] is not None or str(item.type).endswith("| None"))
     }
+
+
+def _newest(table: pa.Table) -> pa.Table:
+    return table.filter(pc.equal(table["commit_number"], pc.max(table["commit_number"])))
 
 
 def _first(table: pa.Table, *keys: str) -> pa.Table:
