@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -121,6 +123,15 @@ def test_nothing_there_and_wrong_kind(tmp_path: Path) -> None:
         find(tmp_path / "absent")
     with pytest.raises(DataError, match="neither a folder nor"):
         find(touch(tmp_path, "one.jpg") / "one.jpg")
+
+
+def test_a_folder_that_this_user_may_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: cannot be read (Permission denied); make it readable")):
+        find(tmp_path)
 
 
 def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:

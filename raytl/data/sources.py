@@ -49,23 +49,31 @@ def find(source: Path) -> list[Found]:
 
     Raises:
         DataError: nothing there, no class, one class, an empty class, two classes whose names look the same, a class
-            in val or test that train lacks; all of them at once.
+            in val or test that train lacks; all of them at once. Or what this user may not read.
     """
     source = Path(source).absolute()
-    if source.is_dir():
-        found, problems = _from_folder(source)
-    elif source.is_file() and source.suffix.lower() in LISTING_SUFFIXES:
-        found, problems = _from_listing(source)
-    elif source.exists():
-        raise DataError(f"{printable(source)}: neither a folder nor a .csv or .parquet file; name one of these")
-    else:
+    try:
+        found, problems = _found(source)
+    except OSError as error:
+        place = printable(os.fsdecode(error.filename or source))
         raise DataError(
-            f"{printable(source)}: nothing is there; name a folder of class folders, a CSV or a Parquet file"
-        )
+            f"{place}: cannot be read ({error.strerror or error}); make it readable for this user, or name other "
+            "pictures"
+        ) from error
     problems += _label_problems(found)
     if problems:
         raise DataError(*(f"{printable(source)}: {problem}" for problem in problems))
     return found
+
+
+def _found(source: Path) -> tuple[list[Found], list[str]]:
+    if source.is_dir():
+        return _from_folder(source)
+    if source.is_file() and source.suffix.lower() in LISTING_SUFFIXES:
+        return _from_listing(source)
+    if source.exists():
+        raise DataError(f"{printable(source)}: neither a folder nor a .csv or .parquet file; name one of these")
+    raise DataError(f"{printable(source)}: nothing is there; name a folder of class folders, a CSV or a Parquet file")
 
 
 def find_all(sources: Sequence[Path], class_map: Mapping[str, str]) -> list[Found]:
