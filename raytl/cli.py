@@ -17,8 +17,6 @@ from raytl.errors import RaytlError, system_problem
 from raytl.model_words import add_model_commands
 from raytl.noise import is_wanted
 from raytl.options import (
-    add_resume_options,
-    add_search_options,
     defaults_taken,
     likely_folder,
     output_of,
@@ -29,6 +27,7 @@ from raytl.redaction import redacted
 from raytl.results.folder import StudyFolder
 from raytl.stops import INTERRUPTED, orderly
 from raytl.storage import folder_or_address, name_at
+from raytl.study_words import add_resume_options, add_search_options
 from raytl.unread import UNREAD, silence_unread
 
 _WHAT = {
