@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch import nn
 from raytl.errors import StorageError
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
-from raytl.use import export
 from raytl.use.card import ModelCard
 from raytl.use.export import _crop_share, load_model, save_model
 
@@ -155,7 +155,7 @@ def test_who_opens_a_model_while_another_takes_its_place_gets_one_of_them(
         waits.append(seconds)
         aside.rename(saved)
 
-    monkeypatch.setattr(export.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert load_model(saved).classes == CLASSES
     shutil.rmtree(saved)
     (saved / "x").mkdir(parents=True)
