@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -12,11 +13,10 @@ from raytl import __version__
 from raytl.afterwards_words import add_afterwards_commands, make_ensemble, make_student
 from raytl.choice import nearest
 from raytl.data_words import add_data_commands, fetch_data
-from raytl.errors import RaytlError
+from raytl.errors import RaytlError, system_problem
 from raytl.model_words import add_model_commands
+from raytl.noise import is_wanted
 from raytl.options import (
-    add_resume_options,
-    add_search_options,
     defaults_taken,
     likely_folder,
     output_of,
@@ -27,6 +27,8 @@ from raytl.redaction import redacted
 from raytl.results.folder import StudyFolder
 from raytl.stops import INTERRUPTED, orderly
 from raytl.storage import folder_or_address, name_at
+from raytl.study_words import add_resume_options, add_search_options
+from raytl.unread import UNREAD, silence_unread
 
 _WHAT = {
     2: "the command cannot be run as written",
@@ -45,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 well, 2 usage, 3 machine, 4 data, 5 trials failed, 6 storage, 130 interrupted."""
+    """Runs one command; 0 well, 2 usage, 3 machine, 4 data, 5 trials failed, 6 storage, 130 interrupted, 141 unread."""
     parser = make_parser()
     options, strange = parser.parse_known_args(arguments)
     if strange:
@@ -53,16 +55,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with orderly(lambda: _interrupted(options), lambda: _ending(options)):
             code: int = options.call(options)
+            print(end="", flush=True)
+        return code
     except RaytlError as error:
-        for problem in error.problems:
-            print(f"raytl: {redacted(problem)}", file=sys.stderr)
-        what = f"raytl: {_WHAT[error.exit_code]}; {_kept(options)}; mend it, then type {_again(options)}"
-        print(what, file=sys.stderr)
-        return error.exit_code
+        return _failed(error, options)
     except KeyboardInterrupt:
         print(_interrupted(options), file=sys.stderr)
         return INTERRUPTED
-    return code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and silence_unread():
+            return UNREAD
+        if is_wanted():
+            traceback.print_exc()
+        return _failed(system_problem(error), options)
+
+
+def _failed(error: RaytlError, options: argparse.Namespace) -> int:
+    for problem in error.problems:
+        print(f"raytl: {redacted(problem)}", file=sys.stderr)
+    what = f"raytl: {_WHAT[error.exit_code]}; {_kept(options)}; mend it, then type {_again(options)}"
+    print(what, file=sys.stderr)
+    return error.exit_code
 
 
 def _meant(word: str, options: argparse.Namespace) -> str:
@@ -123,7 +136,10 @@ def _is_cut_rerun(options: argparse.Namespace) -> bool:
 
 
 def _is_begun(folder: Path) -> bool:
-    return StudyFolder(folder).study_json.exists()
+    try:
+        return StudyFolder(folder).study_json.exists()
+    except OSError:  # a folder that this user may not look into
+        return False
 
 
 def _is_rerun(folder: Path) -> bool:

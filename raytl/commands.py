@@ -23,6 +23,7 @@ from raytl.on_ray.preflight import check_start, machine_checks
 from raytl.output import JSON, QUIET, SHOWN, Output
 from raytl.redaction import MARK, redacted
 from raytl.results.conclusion import Conclusion
+from raytl.results.console import StudyConsole
 from raytl.results.copied import seen
 from raytl.results.designed import design_lines, design_of
 from raytl.results.event_lines import EventLines
@@ -65,7 +66,7 @@ def make_view(output: Output, metric: Metric, console: Console | None = None) ->
     """Whoever shows the study: by what was asked for, and by what the console can do."""
     if output.mode == JSON:
         return EventLines(metric)
-    console = console or Console(highlight=False)
+    console = console or StudyConsole(highlight=False)
     if output.mode == QUIET:
         return ResultOnly(metric, console)
     return LiveView(metric, console) if is_drawable(console) else LogLines(metric, console)

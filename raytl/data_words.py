@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from raytl.data.public import public_names
+from raytl.data.public import public_lines
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # of whatever parser has them
 
@@ -45,7 +45,7 @@ def _add_sample(data: Commands) -> None:
 
 def _add_fetch(data: Commands) -> None:
     fetch = data.add_parser("fetch", help="bring a public data set to a folder of classes")
-    fetch.add_argument("name", metavar="NAME", help=f"one of {', '.join(public_names())}")
+    fetch.add_argument("name", metavar="NAME", help=f"one of {'; '.join(public_lines())}")
     fetch.add_argument("--out", dest="folder", type=Path, metavar="DIR", help="the new folder (default: data/<name>)")
     fetch.add_argument("--archive", type=Path, metavar="FILE", help="unpack this one, which was got by hand")
     fetch.set_defaults(call=fetch_data)

@@ -107,7 +107,7 @@ def _recipes(loaded: LoadedStudy, study: Study, backbone: str, seeds: int, album
     build_classifier(recipe, len(album.classes))
     whose = "of its best final model" if known else "its default: the study has no final model of it"
     print(f"student: {backbone}, recipe {whose}; {recipe.epochs} epochs, lr {recipe.lr:.2g}", flush=True)
-    return [replace(recipe, seed=study.seed + index) for index in range(seeds)]
+    return [recipe.with_seed(study.seed + index) for index in range(seeds)]
 
 
 def _default(study: Study, backbone: str) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 EMPTY_DATA = (
     "data '': is empty, as an unset variable of the shell is; name a folder of class folders, a table, an archive or a "
     "sample"
@@ -46,3 +48,24 @@ class StorageError(RaytlError):
     """The study folder cannot be written, or what is in it cannot be read."""
 
     exit_code = 6
+
+
+def system_problem(error: OSError, place: object = None) -> StorageError:
+    """What the system refused, as a person can mend it; `place` is what was to be used, if the error names none."""
+    where = place if error.filename is None else error.filename
+    what = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, "mend it, or give another place")
+    return StorageError(f"{'' if where is None else f'{where}: '}{what}; {remedy}")
+
+
+_RIGHTS = "this user may not do that there; have the rights changed, or give another place"
+_ROOM = "make room on that disk, or give a place on another"
+_REMEDIES = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "nothing can be written there; give another place",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.ENOENT: "it is not there; give a place that is",
+    errno.EMFILE: "too many files are open; raise the limit with `ulimit -n 65536`",
+}

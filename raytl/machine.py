@@ -133,9 +133,16 @@ def cache_folder() -> Path:
 def _nearest(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     path = folder.absolute()
-    while not path.exists():
+    while not _is_there(path):
         path = path.parent
     return path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that this user may not look into
+        return False
 
 
 def _version(package: str) -> str:

@@ -67,12 +67,16 @@ def predict(model: Path, images: Sequence[Path], wishes: Wishes = Wishes()) -> i
 
 
 def _prediction_line(prediction: Prediction, top: int) -> str:
+    from raytl.data.sources import printable
     from raytl.use.predict import likeliest
 
+    path = printable(prediction.path)
     if prediction.predicted is None:
-        return f"{prediction.path}\t-\t{prediction.problem}"
-    named = "\t".join(f"{label}\t{probability:.4f}" for label, probability in likeliest(prediction, top))
-    return f"{prediction.path}\t{named}"
+        return f"{path}\t-\t{prediction.problem}"
+    named = likeliest(prediction, top)
+    # Where the classes were folders, their names have been made printable already.
+    shown = [(label if label.isprintable() else printable(label), probability) for label, probability in named]
+    return f"{path}\t" + "\t".join(f"{label}\t{probability:.4f}" for label, probability in shown)
 
 
 def _unreadable(count: int, total: int, where: str) -> int:

@@ -15,13 +15,11 @@ from raytl.class_map import read_class_map
 from raytl.errors import ConfigError, RaytlError
 from raytl.experiment_file import load_study
 from raytl.family import default_recipe
-from raytl.metric import METRICS
 from raytl.money import parse_prices
-from raytl.noise import DEBUG, VARIABLE
 from raytl.output import JSON, LINES, QUIET, Output
 from raytl.recipe import make_recipe
 from raytl.space import Space, Value, parse_setting
-from raytl.study import POLICIES, SCHEDULERS, SEARCHERS, Study, parse_seconds
+from raytl.study import Study, parse_seconds
 
 EMBEDDED = Study(
     name="flowers",
@@ -55,87 +53,10 @@ _COUNTS = (
 )
 
 
-def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `raytl search`, which `experiments/search_all.py` shares. None given means the study's own."""
-    add = parser.add_argument
-    add(
-        "--study", metavar="FILE[:NAME]", help="a Python file that says STUDY = Study(...) or NAME = ..., or study.json"
-    )
-    add("--backbones", metavar="A,B", help="timm or torchvision names, or the carried tiny_ ones")
-    add("--trials", metavar="N", help="search trials per backbone")
-    add("--epochs", metavar="N", help="epochs of a full run")
-    add("--confirm-epochs", metavar="N", help="epochs of final models, where they run longer than trials")
-    add("--image-size", metavar="PIXELS", help="instead of each backbone's own size")
-    add("--time", metavar="30m", help="limit for search and confirmation together")
-    add("--searcher", metavar="|".join(SEARCHERS), help="who proposes recipes")
-    add("--scheduler", metavar="|".join(SCHEDULERS), help="who stops poor trials early")
-    add("--policy", metavar="|".join(POLICIES), help="heads first and depth where it pays, or all trials alike")
-    add("--metric", metavar="|".join(METRICS), help="the validation figure that decides everything")
-    add("--workers-per-trial", metavar="N", help="DDP workers of each trial")
-    add("--trials-per-gpu", metavar="N", help="trials of one worker that share a GPU (default: 1)")
-    add("--peer-timeout", metavar="5m", help="how long the workers of a trial wait for one that has frozen")
-    add("--confirm-seeds", metavar="N", help="how often the best recipes are trained again")
-    add("--weights", metavar="pretrained|none|DIR", help="published, random, or <backbone>.safetensors from a folder")
-    add("--splits", metavar="N", help="repeat the confirmation over N splits")
-    _add_disk_limits(parser)
-    _add_cost_limits(parser)
-    add("--class-map", type=Path, metavar="FILE", help="a CSV file of class and group, which groups classes")
-    add("--drop-suspect", action="store_true", default=None, help="leave out pictures that look like placeholders")
-    add("--allow-bad", action="store_true", default=None, help="go on where over 1%% of a class cannot be read")
-    add("--weight-histograms", action="store_true", default=None, help="show each stage's weights in TensorBoard")
-    add("--keep-finals", action="store_true", default=None, help="keep the weights of every final model, for ensembles")
-    add("--out", type=Path, metavar="DIR", help="the study folder (default: results/<study>)")
-    add("--storage", metavar="URL", help="keep a copy of the study folder there, such as s3://bucket/folder")
-    add("--address", metavar="local|auto|ADDRESS", help="a running Ray cluster")
-    add("--detach", action="store_true", help="give the search to the cluster as a job; it needs this machine no more")
-    add("--seed", metavar="N", help="of splits, searchers and trials; final models count up from it")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a recipe field, or lr=1e-5..1e-2, a|b")
-    add("--dry-run", action="store_true", help="check all, say what would be done and about how long, and stop")
-    _add_output_options(parser)
-
-
-def add_resume_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `raytl resume`: how long and where a study goes on, not what it is."""
-    parser.add_argument(
-        "--data", action="append", metavar="DATA", help="where its pictures are now; once for each of several sources"
-    )
-    parser.add_argument("--time", metavar="30m", help="limit for what is left of search and confirmation")
-    _add_disk_limits(parser)
-    parser.add_argument("--address", metavar="local|auto|ADDRESS", help="a running Ray cluster")
-    parser.add_argument("--peer-timeout", metavar="5m", help="how long the workers of a trial wait for a frozen one")
-    parser.add_argument("--storage", metavar="URL", help="where a copy is kept; fills a folder that is empty")
-    _add_cost_limits(parser)
-    parser.add_argument("--changed-data", action="store_true", help="go on although its pictures have changed")
-    _add_output_options(parser)
-
-
 def output_of(options: argparse.Namespace) -> Output:
     """What a study is to tell while it runs."""
     mode = QUIET if options.quiet else JSON if options.json else LINES
     return Output(mode, options.verbose)
-
-
-def _add_disk_limits(parser: argparse.ArgumentParser) -> None:
-    frozen = "disk for what frozen stages make of pictures (default: a tenth of the free)"
-    parser.add_argument("--cache-gb", metavar="GB", help=frozen)
-    decoded = "disk for decoded pictures (default: most of the free); others are decoded as they are read"
-    parser.add_argument("--store-gb", metavar="GB", help=decoded)
-
-
-def _add_cost_limits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--max-latency-ms", metavar="MS", help="no model that takes longer a picture may be the answer")
-    parser.add_argument("--max-size-mb", metavar="MB", help="no model whose weights are larger may be the answer")
-    parser.add_argument("--budget-hours", metavar="H", help="limit in hours of GPUs, or of workers without one")
-    parser.add_argument("--price", action="append", metavar="[TYPE=]PER_HOUR", help="of a machine; costs are told")
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--quiet", action="store_true", help="print the result alone, and errors")
-    mode.add_argument("--json", action="store_true", help="print one JSON object per event, words to standard error")
-    parser.add_argument(
-        "--verbose", action="store_true", help=f"show all that libraries say, as {VARIABLE}={DEBUG} does"
-    )
 
 
 def resume_changes(options: argparse.Namespace) -> dict[str, Any]:

@@ -15,8 +15,12 @@ SHORTEST = 8  # chosen: a shorter value appears in innocent text by chance
 _SECRET_NAME = re.compile(r"(?i)token|secret|passw(or)?d|passphrase|credential|(?:api|access|private)_?key|key$")
 _HARMLESS_NAME = re.compile(r"(?i)_(path|file|dir|mode|type)$")
 _WORDS = "(?:token|secret|password|passwd|api[_-]?key)"
+# Name and password of an address. SQLAlchemy takes all up to the `@` for the password, slashes included; in an address
+# of the web a slash ends the host, so that `http://host:80/a@b` holds no password.
 _SHAPES = (
-    (re.compile(r"(://)[^/\s:@]*:[^/\s@]+(?=@)"), r"\g<1>" + MARK),
+    (re.compile(r"(://)[^/\s:]*:[^/\s]+(?=@)"), r"\g<1>" + MARK),
+    (re.compile(r"(?i)(?<!http)(?<!https)(://)[^/\s:@]*:[^\s@]+(?=@)"), r"\g<1>" + MARK),
+    (re.compile(r"(?i)(https?://)(?!\[)[^/\s:@]*:(?!\d{0,5}/)[^\s@]+(?=@)"), r"\g<1>" + MARK),
     (re.compile(rf"(?i)(--?[\w-]*{_WORDS}[\w-]*[= ]\s*)[^\s'\"]+"), r"\g<1>" + MARK),
     (re.compile(rf"(?i)(\b\w*{_WORDS}\w*['\"]?\s*[=:]\s*['\"]?)[^\s'\",&]{{4,}}"), r"\g<1>" + MARK),
     (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MARK),  # AWS access keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Protocol
@@ -122,6 +123,9 @@ class Choices:
         return "|".join("none" if value is None else str(value) for value in self.values)
 
 
+_KINDS: dict[str, type[Uniform | LogUniform | IntRange]] = {"uniform": Uniform, "log": LogUniform, "whole": IntRange}
+
+
 def grid(domain: Domain, points: int) -> tuple[Value, ...]:
     """`points` values spread evenly over the domain with its ends, or all of it where it has no more."""
     if isinstance(domain, Choices):
@@ -184,10 +188,24 @@ class Space:
             raise ConfigError(*problems)
 
 
+def setting_text(name: str, domain: Domain) -> str:
+    """What `parse_setting` reads as just this domain of the field, after `name=`: with its kind, where a field's own
+    is another, and with a bar after an only choice, which would else be a fixed value.
+    """
+    text = str(domain)
+    if isinstance(domain, Choices):
+        return f"{text}|" if domain.size == 1 else text
+    with suppress(ConfigError):  # a domain that no recipe takes, which is said elsewhere
+        if parse_setting(f"{name}={text}")[1] != domain:
+            return f"{text}:{next(word for word, kind in _KINDS.items() if isinstance(domain, kind))}"
+    return text
+
+
 def parse_setting(text: str) -> tuple[str, Domain | Value]:
     """What `--set` says: `lr=1e-3` fixes a field, `lr=1e-5..1e-2` gives a range, `batch_size=16|32` alternatives.
 
-    Ranges of the fields in `LOG_FIELDS` are searched in logarithms. `none` is no value where the field allows that.
+    Ranges of the fields in `LOG_FIELDS` are searched in logarithms; `low..high:uniform`, `:log` and `:whole` ask for
+    another kind of range than the field's own. `none` is no value where the field allows that.
 
     Raises:
         ConfigError: where the field is unknown or the text is no value of it.
@@ -200,34 +218,36 @@ def parse_setting(text: str) -> tuple[str, Domain | Value]:
         raise ConfigError(f"--set {text}: recipe field {name!r} does not exist{nearest(name, FIELD_NAMES)}")
     if ".." in tail:
         return name, _parse_range(name, tail)
-    values = tuple(_parse_value(name, part.strip()) for part in tail.split("|"))
-    problems = _problems(name, Choices(values)) if len(values) > 1 else _refusal(_WIDE, name, values[0])
+    values = tuple(_parse_value(name, part.strip()) for part in tail.removesuffix("|").split("|"))
+    are_choices = "|" in tail
+    problems = _problems(name, Choices(values)) if are_choices else _refusal(_WIDE, name, values[0])
     if problems:
         raise ConfigError(*problems)
-    return name, Choices(values) if len(values) > 1 else values[0]
+    return name, Choices(values) if are_choices else values[0]
 
 
 def _parse_range(name: str, tail: str) -> Domain:
-    ends = tail.split("..")
+    span, colon, word = (part.strip() for part in tail.partition(":"))
+    ends = span.split("..")
     kind = FIELD_TYPES[name].removesuffix(" | None")
     if kind == "str" or len(ends) != 2:
         raise ConfigError(f"{name}={tail!r}: a range is two numbers, low..high; separate alternatives with |")
-    low, high = (_parse_value(name, end.strip()) for end in ends)
-    domain: Domain
-    if isinstance(low, int) and isinstance(high, int):
-        domain = IntRange(low, high)
-    elif isinstance(low, float) and isinstance(high, float):
-        domain = LogUniform(low, high) if name in LOG_FIELDS and low > 0 else Uniform(low, high)
-    else:
+    if colon and word not in _KINDS:
+        raise ConfigError(f"{name}={tail!r}: a range may be one of {', '.join(_KINDS)}, not {word!r}")
+    low, high = (_parse_value(name, end.strip(), "int" if word == "whole" else None) for end in ends)
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
         raise ConfigError(f"{name}={tail!r}: a range needs a number at both ends")
+    own = IntRange if kind == "int" else LogUniform if name in LOG_FIELDS and low > 0 else Uniform
+    domain = _KINDS.get(word, own)(low, high)  # type: ignore[arg-type]
     problems = _problems(name, domain)
     if problems:
         raise ConfigError(*problems)
     return domain
 
 
-def _parse_value(name: str, text: str) -> Value:
-    kind = FIELD_TYPES[name]
+def _parse_value(name: str, text: str, kind: str | None = None) -> Value:
+    """A value of the field's type, or of another that is named."""
+    kind = kind or FIELD_TYPES[name]
     if text.lower() == "none" and kind.endswith("| None"):
         return None
     convert = {"str": str, "int": int, "float": float}[kind.removesuffix(" | None")]

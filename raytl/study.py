@@ -13,7 +13,7 @@ from raytl.limits import Limits
 from raytl.metric import METRICS
 from raytl.money import HOUR_SECONDS, price_problems
 from raytl.recipe import FIELD_NAMES
-from raytl.space import Domain, Value, parse_setting
+from raytl.space import Domain, Value, parse_setting, setting_text
 
 SEARCHERS = ("optuna", "hyperopt", "random", "grid")
 SCHEDULERS = ("asha", "median", "none")
@@ -178,11 +178,7 @@ def _settings(values: object) -> dict[str, object]:
 
 
 def _plain_settings(settings: Mapping[str, Domain | Value]) -> dict[str, object]:
-    return {name: _plain(value) for name, value in settings.items()}
-
-
-def _plain(value: Domain | Value) -> object:
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+    return {name: value if isinstance(value, Value) else setting_text(name, value) for name, value in settings.items()}
 
 
 def _type_problems(study: Study) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -319,6 +321,76 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "doctor", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            "/root/x: Permission denied; this user may not do that there; have the rights changed, or give another "
+            "place",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/small/0.png"),
+            "/small/0.png: No space left on device; make room on that disk, or give a place on another",
+        ),
+        (TimeoutError(), "TimeoutError; mend it, or give another place"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_a_line(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(commands, "write_data_sample", raising(error))
+    assert main(["data", "sample", "digits", "a"]) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        f"raytl: {said}",
+        "raytl: files could not be read or written; studies are as they were; mend it, then type the command again",
+    ]
+
+
+def test_a_folder_that_this_user_may_not_look_into_ends_in_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    closed = close(tmp_path, monkeypatch)
+    assert main(["search", "drawn-flowers:5", "--out", str(closed / "x")]) == 6
+    assert f"raytl: {closed / 'x'}: cannot be looked into (Permission denied); give" in capsys.readouterr().err
+    assert main(["resume", str(closed / "x")]) == 6
+    assert f"raytl: {closed / 'x' / 'study.json'}: cannot be read ([Errno 13]" in capsys.readouterr().err
+
+
+def close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody may look into; tests may run as root, who may."""
+    closed, stat = tmp_path / "closed", Path.stat
+    closed.mkdir()
+
+    def refusing(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if closed in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    return closed
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_command_whose_reader_has_gone_ends_without_complaint(
+    lines: int, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line is printed when the process ends, many are while the command prints."""
+    code = f"""
+import sys
+from raytl import cli, commands
+commands.show = lambda place: print("a line\\n" * {lines}) or 0
+sys.exit(cli.main(["list", "a"]))
+"""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_it_runs_as_a_module() -> None:

@@ -113,6 +113,24 @@ def test_a_database_holds_several_studies_and_each_once(
     assert begun == min(tables.epochs["started_at"].to_pylist()).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+def test_another_study_of_the_same_name_is_not_overwritten(
+    content: Content, database: tuple[str, sqlite3.Connection]
+) -> None:
+    """Two folders may be called alike; a study that has grown is still the one that was sent."""
+    url, connection = database
+    grown = {**content, "trainings": content["trainings"].slice(2)}
+    write_sql(url, grown)
+    write_sql(url, content)
+    before = counts(connection)
+    ids = pa.array([f"other{index}" for index in range(content["trainings"].num_rows)])
+    place = content["trainings"].schema.get_field_index("trial_id")
+    other = {**content, "trainings": content["trainings"].set_column(place, "trial_id", ids)}
+    said = rf"holds another study that is called 'flowers', with {len(ids)} trials that this one has not, such as \w+; "
+    with pytest.raises(StorageError, match=said + "nothing was changed there: rename this study's folder"):
+        write_sql(url, other)
+    assert counts(connection) == before
+
+
 def test_a_database_that_refuses_in_the_middle_is_as_it_was(
     content: Content, database: tuple[str, sqlite3.Connection]
 ) -> None:

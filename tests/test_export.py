@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,25 @@ def test_a_failed_save_keeps_what_was_there(saved: Path, monkeypatch: pytest.Mon
         save_model(saved, _model(recipe), recipe, CLASSES, CARD)
     assert load_model(saved).recipe.head == "linear"
     assert [p.name for p in saved.parent.iterdir()] == ["m"]
+
+
+def test_who_opens_a_model_while_another_takes_its_place_gets_one_of_them(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside, waits = saved.with_name("aside"), []
+    saved.rename(aside)
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        aside.rename(saved)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert load_model(saved).classes == CLASSES
+    shutil.rmtree(saved)
+    (saved / "x").mkdir(parents=True)
+    with pytest.raises(StorageError, match="no saved model here"):
+        load_model(saved)
+    assert len(waits) == 1, "a folder that is there is not waited for"
 
 
 def test_damage_is_reported(saved: Path, tmp_path: Path) -> None:

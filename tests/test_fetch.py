@@ -80,6 +80,7 @@ def test_a_set_is_fetched_and_can_be_searched(site: Site, tmp_path: Path, archiv
     counts = {label: sum(item.label == label for item in find(target)) for label in ("ants", "bees", "wasps")}
     assert counts == {**WANTED, "wasps": 3} and (target / "readme.txt").read_bytes() == b"read me"
     said = capsys.readouterr().out
+    assert said.startswith("flowers: 3,670 photographs of five flowers; address and checksum are taken from TensorFlow")
     assert said.splitlines()[-1] == (
         "data/flowers: there; type `raytl search data/flowers`, or `raytl data check data/flowers` first"
     )

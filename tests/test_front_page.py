@@ -119,6 +119,16 @@ class TestInABrowser:
             page.get_by_label("Heat map").fill("0")
             assert map_.evaluate("e => getComputedStyle(e).opacity") == "0"
 
+    def test_the_likeliest_class_comes_first_where_classes_are_named_by_numbers(self, address: str) -> None:
+        shares = {"7": 0.4, "10": 0.4, "daisy": 0.15, "0": 0.04, "3": 0.01}
+        with browsing() as page:
+            page.goto(address)
+            rows = page.evaluate(
+                "sight => [...bars(sight).children].map(e => [e.querySelector('.name').textContent, e.className])",
+                {"predicted": "10", "probabilities": shares},
+            )
+        assert rows == [["10", "first"], ["7", ""], ["daisy", ""], ["0", ""], ["3", ""]]
+
     def test_a_dropped_picture_is_taken(self, app: ASGIApp, address: str) -> None:
         data = png(3)
         shares = expected(app, "dropped.png", data)

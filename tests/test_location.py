@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from raytl.data import location as module
 from raytl.data.draft import WRITING, draft_of
 from raytl.data.location import kept_in_cache, locate
 from raytl.data.samples import sample_names
-from raytl.errors import DataError
+from raytl.errors import DataError, StorageError
 from tests.pictures import write_classes
 
 
@@ -90,6 +92,20 @@ def test_a_sample_with_fewer_pictures_has_a_place_of_its_own(tmp_path: Path, mon
             locate(wrong, tmp_path / "cache")
     with pytest.raises(DataError, match="per_class is 0"):
         locate("drawn-flowers:0", tmp_path / "cache")
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image.Image, "save", save)
+    said = r"pictures: No space left on device; make room on that disk.*; samples are written into the cache, which RAY"
+    with pytest.raises(StorageError, match=said):
+        locate("drawn-flowers:1", tmp_path / "cache")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"/file/samples: Not a directory; .*which RAYTL_CACHE names$"):
+        locate("drawn-flowers:1", tmp_path / "file")
 
 
 def test_a_misspelt_sample_offers_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

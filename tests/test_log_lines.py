@@ -15,6 +15,7 @@ from rich.console import Console
 
 from raytl.results import log_lines
 from raytl.results import progress as progress_module
+from raytl.results.console import StudyConsole
 from raytl.results.log_lines import FAILURES, MANY, LogLines
 from raytl.results.view import CONFIRM, DESIGN, SEARCH
 from tests.rows import epoch_row, trial_row
@@ -145,3 +146,19 @@ def test_what_an_encoding_lacks_is_replaced(tmp_path: Path) -> None:
     view.concluded(conclusion(tmp_path))
     file.flush()
     assert untimed(raw.getvalue().decode("ascii")).startswith("[    0 s] a ? b\n")
+
+
+class Unread(io.StringIO):
+    """What `head` leaves of a pipe when it has seen enough."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_study_goes_on_when_nobody_reads_its_lines_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+    with LogLines(ACCURACY, StudyConsole(file=Unread(), force_terminal=False, highlight=False)) as view:
+        for name in ("t1", "t2"):
+            view.ended(replace(ENDED, trial_id=name))
+        view.say("it ends")
+    said = "raytl: nobody reads these lines any more; the study goes on, and its folder has all of it"
+    assert capsys.readouterr().err.splitlines() == [said]

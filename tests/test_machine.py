@@ -88,6 +88,21 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert "nothing can be written" in (check_writable("study folder", tmp_path / "file" / "study").problem or "")
 
 
+def test_a_folder_that_nobody_may_look_into_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, exists = tmp_path / "closed", Path.exists
+    closed.mkdir()
+
+    def looked(path: Path) -> bool:
+        if closed in path.parents:
+            raise PermissionError(path)
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", looked)
+    monkeypatch.setattr(os, "access", lambda path, _: path != closed)
+    check = check_writable("study folder", closed / "x")
+    assert check.problem == f"nothing can be written in {closed}: give a folder that can be written"
+
+
 def test_little_shared_memory_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=64_000_000))
     assert "--shm-size" in (check_shared_memory().problem or "")

@@ -144,6 +144,18 @@ def test_new_trials_are_added_and_what_was_sent_by_half_is_completed(store: str,
 
 
 @pytest.mark.slow
+def test_another_study_of_the_same_name_gets_no_runs_into_its_experiment(store: str, folder: StudyFolder) -> None:
+    first, *rest = run_sheets(folder, load_tables(folder))
+    last, name = rest[-1], folder.root.name
+    send_runs(store, "alike", [first, replace(rest[0], key="final of before"), replace(last, parent=None)])
+    before = {key: run.data.tags for key, run in runs(store, "alike").items()}
+    said = rf"experiment '{name}' holds another study of this name, with 1 trials .*{last.key}; nothing was changed"
+    with pytest.raises(StorageError, match=said):
+        send_runs(store, "alike", [replace(first, tags={}), *rest[:-1]])
+    assert {key: run.data.tags for key, run in runs(store, "alike").items()} == before
+
+
+@pytest.mark.slow
 def test_many_epochs_go_in_several_batches(store: str, folder: StudyFolder) -> None:
     sheet = next(each for each in run_sheets(folder, load_tables(folder)) if each.figures)
     figures = tuple(replace(sheet.figures[0], step=step, value=step / 7) for step in range(1900))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +54,19 @@ def test_an_unreadable_picture_is_said_and_the_others_are_classified(
         "raytl: 1 of 2 pictures could not be read; the others are classified above; "
         "mend or remove these files, then type the command again\n"
     )
+
+
+def test_names_of_files_steer_no_terminal_and_stop_no_table(model: Path, tmp_path: Path, capfd: Captured) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"a\x1b[2J\n.png", b"b\xff.png"):
+        noise(1).save(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"c\xff\x1b.png")).write_bytes(b"no picture")
+    assert main(["predict", str(model), str(folder)]) == 4
+    names = [Path(line.split("\t")[0]).name for line in capfd.readouterr().out.splitlines()]
+    assert names == ["a\\u001b[2J\\u000a.png", "b\\xff.png", "c\\xff\\u001b.png"]
+    assert main(["predict", str(model), str(folder / os.fsdecode(b"d\xff\x1b.png"))]) == 4
+    assert "d\\xff\\u001b.png: no such file" in capfd.readouterr().err
 
 
 def test_where_no_picture_can_be_read_none_is_said_to_be_classified(

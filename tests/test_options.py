@@ -16,14 +16,13 @@ from raytl.errors import ConfigError
 from raytl.experiment_file import load_study_file
 from raytl.options import (
     EMBEDDED,
-    add_resume_options,
-    add_search_options,
     output_of,
     study_of,
 )
 from raytl.output import SHOWN, Output
 from raytl.space import Choices, IntRange, LogUniform
 from raytl.study import Study, study_of_values
+from raytl.study_words import add_resume_options, add_search_options
 
 STUDY_FILE = """
 from raytl.space import Choices

@@ -48,6 +48,8 @@ def test_an_unknown_name_is_told_its_neighbour() -> None:
         find_public("flower")
     with pytest.raises(ConfigError, match="did you mean 'torchvision:CIFAR10'"):
         find_public("torchvision:CIFAR-10")
+    with pytest.raises(ConfigError, match=r"there are flowers \(3,670 photographs of five flowers\); hymenoptera"):
+        find_public("weeds")
     for name, reason in NOT_TO_BE_HAD.items():
         with pytest.raises(ConfigError, match=f"cannot be fetched: {reason}"):
             find_public(f"torchvision:{name}")

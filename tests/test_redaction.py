@@ -36,6 +36,12 @@ def test_a_longer_secret_is_not_cut_by_a_shorter_one() -> None:
     [
         f"ray://me:{CANARY}@host:10001",
         f"s3://{CANARY}:{CANARY}@bucket/x?y=1",
+        f"postgresql+psycopg://u:pa/{CANARY}@host/db",
+        f"postgresql+psycopg://u:/{CANARY}/@host:5432/db?x=a@b",
+        f"mysql+pymysql://u:12/{CANARY}@host/db",
+        f"mysql+pymysql://u@corp:{CANARY}@host/db",
+        f"http://u:pa/{CANARY}@host:5000",
+        f"https://u:p@{CANARY}@host:5000",
         f"raytl search --wandb-token {CANARY}",
         f"raytl search --api-key={CANARY} --trials 3",
         f"password={CANARY}",
@@ -60,6 +66,13 @@ def test_shapes_that_give_a_secret_away(text: str) -> None:
     [
         "loss was NaN in epoch 3 (lr=0.1)",
         "https://host:8080/path",
+        "http://host/path@x",
+        "http://host:8080/path@x",
+        "HTTPS://host:/a:b@x",
+        "https://[::1]:8080/path@x",
+        "sqlite:////srv/a@b:c/studies.db",
+        "s3://bucket/a:b@c",
+        "ray://head:10001 as me@head",
         "vit_tiny: 12 tokens of 192 channels",
         "raytl search pictures --set lr=0.01 --backbones tiny_vit",
         "node 10.0.0.1: memory ran out in epoch 2; 3 workers",
@@ -67,6 +80,12 @@ def test_shapes_that_give_a_secret_away(text: str) -> None:
 )
 def test_ordinary_sentences_stay_as_they_are(text: str) -> None:
     assert redacted(text, {}) == text
+
+
+@given(st.text(st.characters(exclude_characters="@", exclude_categories=("Z", "C")), min_size=1, max_size=20))
+def test_no_password_of_a_database_is_told(password: str) -> None:
+    said = redacted(f"sql postgresql+psycopg://me:{password}@host/db: refused", {})
+    assert said == f"sql postgresql+psycopg://{MARK}@host/db: refused"
 
 
 json_values = st.recursive(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -157,6 +159,15 @@ def test_one_class_written_in_two_ways_in_two_data_sets_is_noticed(tmp_path: Pat
     ]
     with pytest.raises(DataError, match="are written alike"):
         find_all(sources, {})
+
+
+def test_a_folder_that_this_user_may_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: cannot be read (Permission denied); make it readable")):
+        find(tmp_path)
 
 
 def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations, permutations, product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raytl.errors import ConfigError
-from raytl.recipe import Recipe, make_recipe
-from raytl.space import Choices, Domain, IntRange, LogUniform, Space, Uniform, Value, grid, parse_setting
+from raytl.recipe import FIELD_NAMES, FIELD_TYPES, Recipe, make_recipe
+from raytl.space import (
+    Choices,
+    Domain,
+    IntRange,
+    LogUniform,
+    Space,
+    Uniform,
+    Value,
+    grid,
+    parse_setting,
+    setting_text,
+)
 
 NUMBERS = st.floats(1e-6, 10, allow_nan=False)
 FRACTIONS = st.floats(0, 1)
@@ -153,9 +164,53 @@ def test_settings_are_read_by_the_type_of_their_field(text: str, setting: Domain
         assert parse_setting(f"{name}={value}") == (name, value)
 
 
+def accepted(name: str) -> list[Domain]:
+    """Domains of every kind that a field may have."""
+    numbers = (0, 1, 2, 8, 16, 224, 0.001, 0.25, 0.9, 1.5)
+    default = getattr(Recipe(backbone="any"), name)
+    tried: list[Domain] = [Choices((default,)), Choices((None, 1, 2)), Choices((None,))]
+    tried += [Choices(pair) for pair in combinations(numbers, 2)]
+    for low, high in permutations(numbers, 2):
+        tried += [Uniform(low, high), LogUniform(low, high)]
+        if isinstance(low, int) and isinstance(high, int):
+            tried.append(IntRange(low, high))
+    return [domain for domain in tried if is_accepted(name, domain)]
+
+
+def is_accepted(name: str, domain: Domain) -> bool:
+    try:
+        Space({name: domain})
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in FIELD_NAMES if name not in ("backbone", "epochs", "seed")])
+def test_every_domain_of_every_field_is_read_from_its_text(name: str) -> None:
+    domains = accepted(name)
+    assert len(domains) > (0 if FIELD_TYPES[name] == "str" else 4)
+    for domain in domains:
+        found = parse_setting(f"{name}={setting_text(name, domain)}")[1]
+        assert (type(found), found) == (type(domain), domain)
+
+
+def test_a_kind_is_told_where_it_is_not_the_fields_own() -> None:
+    assert setting_text("lr", LogUniform(1e-5, 1e-2)) == "1e-05..0.01"
+    assert setting_text("lr", Uniform(1e-5, 1e-2)) == "1e-05..0.01:uniform"
+    assert setting_text("dropout", LogUniform(0.1, 0.5)) == "0.1..0.5:log"
+    assert setting_text("warmup_epochs", IntRange(1, 3)) == "1..3:whole"
+    assert setting_text("batch_size", Choices((16,))) == "16|"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("lr=1e-5..1e-2:even", "a range may be one of uniform, log, whole, not 'even'"),
+        ("lr=1e-5..1e-2:", "a range may be one of"),
+        ("dropout=0..0.5:log", "low must be above 0"),
+        ("warmup_epochs=0.5..3:whole", "must be int"),
+        ("batch_size=8..32:log", "must be int, not float"),
+        ("batch_size=|", "must be int"),
         ("lrr=1", "did you mean 'lr'"),
         ("learning_rate=1e-3", "did you mean 'lr'?"),
         ("lr", "field=low..high"),

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from raytl.errors import ConfigError
-from raytl.space import Choices, Domain, LogUniform, Value
-from raytl.study import Study, parse_seconds
+from raytl.space import Choices, Domain, IntRange, LogUniform, Uniform, Value
+from raytl.study import Study, parse_seconds, study_of_values
 
 STUDY = Study(name="ants", data="ants", backbones=("resnet18", "tiny_vit"))
 
@@ -84,6 +84,18 @@ def test_a_study_is_json() -> None:
     assert values["settings"] == {"lr": "1e-05..0.01", "batch_size": "16|32", "head": "mlp:8", "clip_norm": None}
     assert values["backbones"] == ["resnet18", "tiny_vit"]
     assert values.keys() == vars(STUDY).keys()
+
+
+def test_settings_come_back_as_they_were_given() -> None:
+    settings: dict[str, Domain | Value] = {
+        "lr": Uniform(1e-5, 1e-2),
+        "dropout": LogUniform(0.1, 0.5),
+        "warmup_epochs": IntRange(1, 3),
+        "batch_size": Choices((16,)),
+        "clip_norm": None,
+    }
+    study = replace(STUDY, settings=settings, backbone_settings={"tiny_vit": {"lr": Uniform(1e-5, 1e-2)}})
+    assert study_of_values(json.loads(json.dumps(study.values()))) == study
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)])

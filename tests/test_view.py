@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raytl.results.view import STEPS, Silent, View
+from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH, Silent, View
 from tests.rows import trial_row
 from tests.views import (
     ESTIMATE,
@@ -60,7 +60,7 @@ def test_what_comes_unasked_does_no_harm(name: str) -> None:
     """A trial of a backbone that was not announced, a step of nothing, an end without a beginning."""
     view: View = VIEWS[name]().view
     with view:
-        for step in STEPS:
+        for step in (PROBE, SEARCH, CONFIRM, DESIGN, REPORT):
             view.step(step, 0)
             view.ended(trial_row(trial_id=step, backbone="other", status="failed", reason=None))
             view.ended(trial_row(trial_id=f"{step} 2", backbone="other", status="completed", stage="confirm"))

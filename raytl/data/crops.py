@@ -1,4 +1,4 @@
-"""What 36 kinds of fruit and vegetables look like, in numbers, and which of them are fruit.
+"""What 36 kinds of fruit and vegetables look like, in numbers.
 
 The kinds are named as the folders of the public set "Fruit and Vegetables Image Recognition" are, misspellings kept.
 All numbers are chosen. Some kinds are nearly the same on purpose (bell pepper, capsicum and paprika; corn and
@@ -267,25 +267,3 @@ CROPS: dict[str, Crop] = {
         most=2,
     ),
 }
-
-# As a cook sorts them, not a botanist: what is eaten for its sweetness or sourness is fruit.
-FRUIT = frozenset(
-    (
-        "apple",
-        "banana",
-        "grapes",
-        "kiwi",
-        "lemon",
-        "mango",
-        "orange",
-        "pear",
-        "pineapple",
-        "pomegranate",
-        "watermelon",
-    )
-)
-
-
-def group_of(kind: str) -> str:
-    """`fruit` or `vegetable`."""
-    return "fruit" if kind in FRUIT else "vegetable"

@@ -75,6 +75,7 @@ def _by_hand(chosen: PublicSet) -> str:
 
 def _pictures(chosen: PublicSet, archive: Path | None, store: Path, draft: Path, say: Say) -> Path:
     """The set's folder of pictures, somewhere in `draft`."""
+    say(f"{chosen.name}: {chosen.about}; address and checksum are taken from {chosen.taken_from}")
     file, record = archive or store / chosen.file, record_of(store / chosen.file)
     if archive is None:
         assert chosen.address is not None, "checked before"

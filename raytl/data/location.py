@@ -10,7 +10,7 @@ from raytl.data.archive import is_archive, unpacked
 from raytl.data.draft import WRITING, draft_of, sweep
 from raytl.data.public import public_names
 from raytl.data.samples import sample_names, write_sample
-from raytl.errors import EMPTY_DATA, DataError
+from raytl.errors import EMPTY_DATA, DataError, StorageError, system_problem
 
 
 def locate(data: str, cache: Path) -> Path:
@@ -55,11 +55,19 @@ def kept_in_cache(data: Sequence[str]) -> tuple[str, ...]:
 
 def _write_whole(sample: str, per_class: int | None, folder: Path) -> Path:
     """Writes a sample so that, killed at any moment, `folder` holds all of it or does not exist."""
-    with draft_of(folder, WRITING) as draft:
-        write_sample(sample, draft / "pictures", per_class)
-        try:
-            (draft / "pictures").rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster; its pictures are the same
-                raise
+    try:
+        with draft_of(folder, WRITING) as draft:
+            write_sample(sample, draft / "pictures", per_class)
+            _name(draft / "pictures", folder)
+    except (OSError, StorageError) as error:
+        said = "; ".join((error if isinstance(error, StorageError) else system_problem(error, folder)).problems)
+        raise StorageError(f"{said}; samples are written into the cache, which RAYTL_CACHE names") from error
     return folder
+
+
+def _name(pictures: Path, folder: Path) -> None:
+    try:
+        pictures.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster; its pictures are the same
+            raise

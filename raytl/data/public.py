@@ -151,6 +151,12 @@ def public_names() -> tuple[str, ...]:
     return (*(each.name for each in PUBLIC), *(f"{TORCHVISION}{each.name}" for each in TORCHVISION_SETS))
 
 
+def public_lines() -> tuple[str, ...]:
+    """The same for a person: what is in each set, and torchvision's, which say it themselves, in one line."""
+    theirs = ", ".join(f"{TORCHVISION}{each.name}" for each in TORCHVISION_SETS)
+    return (*(f"{each.name} ({each.about})" for each in PUBLIC), f"torchvision's own: {theirs}")
+
+
 def find_public(name: str) -> PublicSet | TorchvisionSet:
     """The set called `name`, such as `flowers` or `torchvision:CIFAR10`.
 
@@ -163,10 +169,8 @@ def find_public(name: str) -> PublicSet | TorchvisionSet:
     reason = NOT_TO_BE_HAD.get(name.removeprefix(TORCHVISION)) if name.startswith(TORCHVISION) else None
     if reason is not None:
         raise ConfigError(f"data set {name!r} cannot be fetched: {reason}; get it by hand and unpack it yourself")
-    raise ConfigError(
-        f"data set {name!r} is not in the catalogue{nearest(name, public_names())}; there are "
-        f"{', '.join(public_names())}"
-    )
+    named = "; ".join(public_lines())
+    raise ConfigError(f"data set {name!r} is not in the catalogue{nearest(name, public_names())}; there are {named}")
 
 
 def folder_name(name: str) -> str:

@@ -22,7 +22,7 @@ from raytl.data.faces import FACE_KINDS, draw_face
 from raytl.data.fruit import draw_fruit
 from raytl.data.leaves import LEAF_KINDS, draw_leaf
 from raytl.data.strokes import IMAGE_SIZE, Rng, recompressed
-from raytl.errors import DataError
+from raytl.errors import DataError, system_problem
 
 _FLOWERS_PER_CLASS = 200  # chosen: 1,000 pictures, written in about three seconds
 _FRUIT_PER_CLASS = 100  # chosen: in train, about as many as in the public set; 4,320 pictures in about 15 seconds
@@ -61,15 +61,19 @@ def write_sample(name: str, folder: Path, per_class: int | None = None, seed: in
     and 152, drawn-faces: 90 to 280, `per_class` of the most frequent kind on request and the others in proportion;
     drawn-fruit: 100 a class in train, and always a tenth as many, rounded up, in validation and in test; digits: 174 to
     183). The same arguments write the same bytes, and picture `index` does not depend on `per_class`. Raises
-    `DataError` where the name is unknown, `per_class` is out of range, or `folder` already holds something.
+    `DataError` where the name is unknown, `per_class` is out of range, or `folder` already holds something, and
+    `StorageError` where it cannot be written.
     """
     folder = Path(folder)
     _check(name, folder, per_class)
-    for place, pictures in _SAMPLES[name](per_class, seed):
-        target = folder / place
-        target.mkdir(parents=True)
-        for index, picture in enumerate(pictures):
-            picture.save(target / f"{index:04d}.png")
+    try:
+        for place, pictures in _SAMPLES[name](per_class, seed):
+            target = folder / place
+            target.mkdir(parents=True)
+            for index, picture in enumerate(pictures):
+                picture.save(target / f"{index:04d}.png")
+    except OSError as error:
+        raise system_problem(error, folder) from error
     return folder
 
 

@@ -49,7 +49,7 @@ def find(source: Path) -> list[Found]:
 
     Raises:
         DataError: nothing there, no class, one class, an empty class, two classes whose names look the same, a class
-            in val or test that train lacks; all of them at once.
+            in val or test that train lacks; all of them at once. Or what this user may not read.
     """
     found, problems = _found_in(source)
     problems += [*_class_problems(found), *(_mixed_problems(found) or _split_problems(found))]
@@ -96,6 +96,17 @@ def _find_together(sources: Sequence[Path]) -> list[Found]:
 
 def _found_in(source: Path) -> tuple[list[Found], list[str]]:
     source = Path(source).absolute()
+    try:
+        return _listed(source)
+    except OSError as error:
+        place = printable(os.fsdecode(error.filename or source))
+        raise DataError(
+            f"{place}: cannot be read ({error.strerror or error}); make it readable for this user, or name other "
+            "pictures"
+        ) from error
+
+
+def _listed(source: Path) -> tuple[list[Found], list[str]]:
     if source.is_dir():
         return _from_folder(source)
     if source.is_file() and source.suffix.lower() in LISTING_SUFFIXES:

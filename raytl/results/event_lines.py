@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from raytl.results.log_lines import one_line
 from raytl.results.schemas import ConfirmedRow, EpochRow, TrialRow
 from raytl.results.view import PROBE, Silent
 from raytl.study import Study
+from raytl.unread import silence
 
 EVENTS_VERSION = 1
 
@@ -45,7 +47,8 @@ class EventLines(Silent):
 
     def say(self, text: str) -> None:
         """Words, for a person who looks at standard error."""
-        print(f"[{time.monotonic() - self._begin:5.0f} s] {one_line(text)}", file=self._words, flush=True)
+        with suppress(BrokenPipeError):
+            print(f"[{time.monotonic() - self._begin:5.0f} s] {one_line(text)}", file=self._words, flush=True)
 
     def known(self, trials: Sequence[TrialRow]) -> None:
         """The event `kept`, where an earlier run has recorded trials."""
@@ -100,6 +103,7 @@ class EventLines(Silent):
             print(json.dumps(_finite(redacted_values(told)), allow_nan=False), file=self._out, flush=True)
         except BrokenPipeError:
             self._is_read = False
+            silence(self._out)
             self.say("nobody reads the events any more; the study goes on, and its folder has them all")
 
 

@@ -77,13 +77,14 @@ def write_sql(url: str, content: Content) -> None:
 
     Raises:
         ConfigError: an address that is not understood, or whose driver is not installed.
-        StorageError: where the database refuses.
+        StorageError: where the database refuses, or holds another study of the same name.
     """
     with _said_plainly(url):
         engine = sql.create_engine(url)
         try:
             with engine.begin() as connection:
                 _check(connection, content)
+                _check_own(connection, url, content)
                 for name, table in content.items():
                     _replace(connection, name, table)
         finally:
@@ -120,6 +121,22 @@ def _check(connection: sql.Connection, content: Content) -> None:
             )
     if problems:
         raise StorageError(*problems)
+
+
+def _check_own(connection: sql.Connection, url: str, content: Content) -> None:
+    """Refuses rows of the same name that are not this study's: a study keeps all its trials, so all there are its."""
+    table = content["trainings"]
+    if not table.num_rows or "trainings" not in sql.inspect(connection).get_table_names():
+        return
+    name, own = table["study"][0].as_py(), set(table["trial_id"].to_pylist())
+    there = sql.table("trainings", sql.column("study"), sql.column("trial_id"))
+    rows = connection.execute(sql.select(there.c.trial_id).where(there.c.study == name)).scalars()
+    if foreign := sorted(set(rows) - own):
+        raise StorageError(
+            f"sql {redacted(url)!r}: holds another study that is called {name!r}, with {len(foreign):,} trials that "
+            f"this one has not, such as {foreign[0]}; nothing was changed there: rename this study's folder, give "
+            f"another database, or delete the rows of study {name!r} from its tables if nobody needs them"
+        )
 
 
 def _replace(connection: sql.Connection, name: str, table: pa.Table) -> None:

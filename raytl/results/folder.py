@@ -110,9 +110,9 @@ class StudyFolder:
             ConfigError: there is no such folder.
             StorageError: the folder holds no study, or `study.json` cannot be read.
         """
-        if not self.root.is_dir():
-            raise ConfigError(f"{self.root}: no such folder; give the folder of a study, such as results/<study>")
         try:
+            if not self.root.is_dir():
+                raise ConfigError(f"{self.root}: no such folder; give the folder of a study, such as results/<study>")
             values = json.loads(self.study_json.read_bytes())
         except FileNotFoundError:
             raise StorageError(

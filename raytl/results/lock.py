@@ -25,7 +25,14 @@ def check_free(folder: StudyFolder) -> None:
         StorageError: another process holds it, which is named; or its disk has no locks.
     """
     path = folder.root / LOCK
-    if path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise StorageError(
+            f"{folder.root}: cannot be looked into ({error.strerror or error}); give a folder that can be written "
+            "with --out"
+        ) from error
+    if is_there:
         with _opened(path) as file:
             _take(file, folder)
 

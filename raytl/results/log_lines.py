@@ -20,6 +20,7 @@ from raytl.estimate import Estimate
 from raytl.metric import Metric
 from raytl.redaction import redacted
 from raytl.results.conclusion import Conclusion
+from raytl.results.console import StudyConsole
 from raytl.results.progress import BAD, Progress
 from raytl.results.schemas import EpochRow, TrialRow
 from raytl.results.view import PROBE, SEARCH, Silent
@@ -39,7 +40,7 @@ class LogLines(Silent):
 
     def __init__(self, metric: Metric, console: Console | None = None) -> None:
         self._metric = metric
-        self._console = console or Console(highlight=False)
+        self._console = console or StudyConsole(highlight=False)
         self._progress = Progress(metric)
         self._failures: Counter[str] = Counter()
         self._last_line = time.monotonic()

@@ -25,7 +25,7 @@ from raytl.errors import ConfigError, StorageError
 from raytl.extras import install_hint
 from raytl.noise import setting, shown
 from raytl.redaction import redacted
-from raytl.results.run_sheets import RUNNING, RunSheet
+from raytl.results.run_sheets import FINAL, RUNNING, STUDY, RunSheet
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +73,7 @@ def send_runs(uri: str, experiment: str, sheets: Sequence[RunSheet]) -> Sent:
 
     Raises:
         ConfigError: MLflow is not installed, or an address that it does not understand.
-        StorageError: the store cannot be reached, or refuses.
+        StorageError: the store cannot be reached, refuses, or holds another study of that name.
     """
     check_mlflow()
     with setting(ENVIRONMENT | {name: text for name, text in RETRIES.items() if name not in os.environ}):
@@ -87,6 +87,7 @@ def send_runs(uri: str, experiment: str, sheets: Sequence[RunSheet]) -> Sent:
 def _send(client: MlflowClient, experiment_id: str, sheets: Sequence[RunSheet], threads: int) -> Sent:
     known = {run.data.tags[KEY]: run for run in _runs(client, experiment_id) if KEY in run.data.tags}
     names = {key: run.info.run_id for key, run in known.items()}
+    _check_own(known, sheets)
 
     def send(sheet: RunSheet) -> str:
         run, digest = known.get(sheet.key), sheet.digest
@@ -103,6 +104,19 @@ def _send(client: MlflowClient, experiment_id: str, sheets: Sequence[RunSheet], 
         for has_parent in (False, True):
             outcomes.update(pool.map(send, [each for each in sheets if bool(each.parent) == has_parent]))
     return Sent(outcomes["new"], outcomes["changed"], outcomes["same"])
+
+
+def _check_own(known: Mapping[str, Run], sheets: Sequence[RunSheet]) -> None:
+    """Refuses runs of another study: one keeps all its trials, so each there has a sheet; final models may change."""
+    kept = {sheet.key for sheet in sheets}
+    foreign = sorted(key for key in known if key not in kept and key != STUDY and not key.startswith(f"{FINAL} "))
+    if foreign:
+        name = next((sheet.name for sheet in sheets if sheet.key == STUDY), "this study")
+        raise StorageError(
+            f"mlflow: the store's experiment {name!r} holds another study of this name, with {len(foreign):,} trials "
+            f"that this one has not, such as {foreign[0]}; nothing was changed there: rename this study's folder, give "
+            "another store, or delete that experiment for good if nobody needs it"
+        )
 
 
 def _fill(client: MlflowClient, run: Run, sheet: RunSheet, tags: Mapping[str, str]) -> None:

@@ -14,7 +14,6 @@ from raytl.results.schemas import ConfirmedRow, EpochRow, TrialRow
 from raytl.study import Study
 
 PROBE, SEARCH, CONFIRM, DESIGN, REPORT = "probe", "search", "confirm", "design", "report"
-STEPS = (PROBE, SEARCH, CONFIRM, DESIGN, REPORT)
 
 
 class View(Watcher, Protocol):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from raytl.use.card import ModelCard, card_text
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
 FORMAT_VERSION = 1
+SWAP_SECONDS = 0.2  # chosen: two renames take a thousandth of it, and who mistypes a folder does not notice
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,10 @@ def _crop_share(recipe: Recipe) -> float:
 
 
 def put_in_place(scratch: Path, folder: Path) -> None:
-    """Renames `scratch` to `folder`; what was there is moved aside first, so that a reader sees one or the other."""
+    """Renames `scratch` to `folder`; what was there is moved aside first, whole.
+
+    Between the two renames nothing is there for a moment, so `own_config` looks again.
+    """
     aside = folder.with_name(f"{scratch.name}-before")
     if folder.exists():
         folder.rename(aside)
@@ -211,7 +216,7 @@ def own_config(folder: Path) -> dict[str, Any]:  # JSON
     """
     path = folder / CONFIG_FILE
     try:
-        own = json.loads(path.read_text("utf-8")).get("raytl")
+        own = json.loads(_awaited_text(path)).get("raytl")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{folder}: no saved model here; {_remedy(folder)}") from error
     except (OSError, ValueError, AttributeError) as error:
@@ -227,6 +232,17 @@ def own_config(folder: Path) -> dict[str, Any]:  # JSON
         raise StorageError(f"{folder}: written by raytl {own['version']}, which is newer than this one; update raytl")
     result: dict[str, Any] = own
     return result
+
+
+def _awaited_text(path: Path) -> str:
+    """A file's text; where its folder is missing, another model may just be put in its place."""
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        if path.parent.exists():
+            raise
+        time.sleep(SWAP_SECONDS)
+        return path.read_text("utf-8")
 
 
 def _remedy(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def _by_recipe(finals: Sequence[Final]) -> dict[Recipe, list[Final]]:
 
 def recipe_key(final: Final) -> Recipe:
     """What final models share that differ by seed or split alone."""
-    return replace(final.recipe, seed=0)
+    return final.recipe.with_seed(0)
 
 
 def rebuild(final: Final, class_count: int) -> Classifier:

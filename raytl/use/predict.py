@@ -14,7 +14,7 @@ from torch import Tensor
 
 from raytl.data.decode import DecodeError, decode, resize_shorter
 from raytl.data.scan import usable_cores
-from raytl.data.sources import is_picture_name
+from raytl.data.sources import is_picture_name, printable
 from raytl.data.store import PictureSet
 from raytl.data.views import View, center_batch
 from raytl.errors import DataError
@@ -62,9 +62,9 @@ def pictures_in(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         below = _below(path) if path.is_dir() else [path]
         if not path.exists():
-            problems.append(f"{path}: no such file or folder; name pictures, or folders of pictures")
+            problems.append(f"{printable(path)}: no such file or folder; name pictures, or folders of pictures")
         elif not below:
-            problems.append(f"{path}: no picture in this folder or below it; name one that holds some")
+            problems.append(f"{printable(path)}: no picture in this folder or below it; name one that holds some")
         found += below
     if problems:
         raise DataError(*problems)
