@@ -327,8 +327,8 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     ("error", "said"),
     [
         (
-            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
-            "/root/x: Permission denied; this user may not do that there; have the rights changed, or give another "
+            PermissionError(errno.EACCES, "Permission denied", "/nowhere/x"),
+            "/nowhere/x: Permission denied; this user may not do that there; have the rights changed, or give another "
             "place",
         ),
         (

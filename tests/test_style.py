@@ -25,6 +25,8 @@ TESTED_ELSEWHERE = {
     "raytl/models/chance": "test_classifier",
     "raytl/train/cache": "test_fronts",
     "raytl/output": "test_options",
+    "raytl/unread": "test_cli",
+    "raytl/results/console": "test_log_lines",
     "raytl/model_words": "test_cli",
     "raytl/afterwards_words": "test_cli",
     "raytl/results/afterwards": "test_distillates",
