@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ray.tune.experiment import Trial
+
 # Chosen: four times what a placement takes where there is room for it; later there may never be, since a node is gone.
 OWN_PLACE_SECONDS = 40.0
 
@@ -23,6 +25,14 @@ def keep_actors(controller: Any, resources: Any, count: int) -> None:
         controller._trial_to_actor,
         lambda: controller._actor_manager.pending_actors,
     )
+
+
+def waits_for_place(controller: Any, trial: Any) -> bool:
+    """Whether no actor has been started for a trial of `controller` (Tune's): no machine has had room for it."""
+    if trial.status != Trial.PENDING:
+        return False
+    actor = controller._trial_to_actor.get(trial)
+    return actor is None or actor in controller._actor_manager.pending_actors
 
 
 def own_first(

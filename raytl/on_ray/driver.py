@@ -194,7 +194,7 @@ def _stages(
         return stage
 
     def search() -> Stage:
-        stage = Search(plan, recorder, folder.checkpoints, deadline, watcher.settled)
+        stage = Search(plan, recorder, folder.checkpoints, deadline, watcher.settled, fleet)
         watcher.step(SEARCH, stage.left)
         return stage
 
