@@ -285,8 +285,9 @@ def test_trials_under_way_go_on_also_where_their_backbone_lies_behind(
 def test_a_trial_that_goes_on_has_had_the_attempts_that_are_recorded(album: Album, tmp_path: Path) -> None:
     jobs, again = left_under_way(album, tmp_path)
     assert [job.attempt for job in (again.next() for _ in jobs) if job] == [2, 2, 2]
-    row = replace(make_report(jobs[0], 3).row, attempt=4)  # type: ignore[type-var]
-    again.recorder.epoch(row)
+    row = make_report(jobs[0], 3).row
+    assert row is not None
+    again.recorder.epoch(replace(row, attempt=4))
     resumed = Search(album, tmp_path, backbones=("plain_cnn",)).next()
     assert resumed is not None and resumed.attempt == 5
     late = Search(album, tmp_path, Deadline(0.0), backbones=("plain_cnn",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -105,7 +104,6 @@ class RunFacts:
     precision: str
     peak_memory_bytes: int | None
     notes: tuple[str, ...]
-    weights: Mapping[str, object]
     stored_bytes: int | None = None
     node_id: str = ""
 
