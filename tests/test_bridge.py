@@ -508,3 +508,18 @@ def test_f11_an_earlier_trial_that_ends_has_had_the_attempts_that_are_recorded(a
     again = Driver(album, tmp_path, deadline=Deadline(0.0))
     again.scheduler.replay(again.recorder)
     assert again.recorder.trials["t"].attempts == 3
+
+
+def test_a_group_is_not_billed_for_waiting_for_its_machines(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    trial = driver.begin(job := driver.job("t"))
+    begun = driver.recorder.trials["t"]
+    early = replace(begun, started_at=begun.started_at - timedelta(seconds=600), worker_count=2)
+    driver.recorder.trials["t"] = early
+    deliver(driver.scheduler, trial, [make_report(job, epoch, waited_seconds=400.0) for epoch in (1, 2)])
+    driver.events.on_trial_recover(0, [], trial)
+    again = trial.config["task"]
+    row = driver.finish(trial, make_report(again, 3, waited_seconds=100.0, ended="completed"))
+    assert row.ended_at is not None
+    held = (row.ended_at - early.started_at).total_seconds() - 500.0
+    assert row.worker_seconds == pytest.approx(2 * held) and held < 300

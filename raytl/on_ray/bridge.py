@@ -46,6 +46,7 @@ class Bridge:
         self.deadline, self._fleet = deadline, fleet
         self._last: dict[str, Report] = {}
         self._attempts: dict[str, int] = {}
+        self._waited: dict[str, dict[int, float]] = {}  # seconds of each attempt
         self._open: set[str] = set()
 
     def start(self, job: Job, tune_trial_id: str) -> None:
@@ -68,6 +69,7 @@ class Bridge:
         if report.ended == UNWRITABLE:
             raise StorageError(report.reason or "a worker could not write")
         self._last[report.job.trial_id] = report
+        self._waited.setdefault(report.job.trial_id, {})[report.job.attempt] = report.waited_seconds
         if report.row is not None:
             self._recorder.epoch(report.row)
             if report.weights:
@@ -84,7 +86,9 @@ class Bridge:
         self._open.remove(job.trial_id)
         report = self._last.pop(job.trial_id, None)
         attempts = self._attempts.get(job.trial_id, job.attempt)
-        trial = self._recorder.end(job.trial_id, replace(self._ending(report, error), attempts=attempts))
+        waited = sum(self._waited.pop(job.trial_id, {}).values())
+        ending = replace(self._ending(report, error), attempts=attempts, waited_seconds=waited)
+        trial = self._recorder.end(job.trial_id, ending)
         self._on_end(trial, report)
 
     def end_earlier(self, trial: TrialRow) -> TrialRow:
