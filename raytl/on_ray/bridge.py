@@ -13,7 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from raytl.errors import StorageError
 from raytl.identity import recipe_hash
-from raytl.on_ray.actors import keep_actors, waits_for_place
+from raytl.on_ray.actors import Idleness, keep_actors, waits_for_place
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.earlier import end_earlier
 from raytl.on_ray.fleet import NO_FLEET, Fleet
@@ -200,7 +200,12 @@ class StudyScheduler(Live, BackboneSchedulers):
     """The backbones' schedulers under a deadline. Trials of the search are compared; final models are recorded only."""
 
     def __init__(
-        self, make_child: Callable[[], TrialScheduler], bridge: Bridge, per_backbone: bool, workers_kept: int = 0
+        self,
+        make_child: Callable[[], TrialScheduler],
+        bridge: Bridge,
+        per_backbone: bool,
+        workers_kept: int = 0,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__(
             make_child,
@@ -210,7 +215,7 @@ class StudyScheduler(Live, BackboneSchedulers):
             per_backbone=per_backbone,
             is_compared=lambda trial: isinstance(task := task_of(trial), Job) and task.stage == STAGE,
         )
-        self._bridge, self._workers_kept = bridge, workers_kept
+        self._bridge, self._workers_kept, self._idleness = bridge, workers_kept, Idleness(say)
 
     def replay(self, recorder: Recorder) -> None:
         """Takes up the search epochs that an earlier run recorded, in the order in which it did.
@@ -238,7 +243,9 @@ class StudyScheduler(Live, BackboneSchedulers):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Which trial is begun next. Trials of the search that have no machine when the deadline passes never begin."""
-        waiting = [trial for trial in tune_controller.get_live_trials() if waits_for_place(tune_controller, trial)]
+        live = tune_controller.get_live_trials()
+        waiting = [trial for trial in live if waits_for_place(tune_controller, trial)]
+        self._idleness.look(len(live), len(waiting))
         late = [trial for trial in waiting if self._is_compared(trial)]
         if late and self._bridge.deadline.passed:
             for trial in late:

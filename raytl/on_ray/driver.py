@@ -149,7 +149,7 @@ def _train(
 ) -> None:
     deadline = Earliest((_deadline(plan.study, begin), Budget(recorder, plan.study.search_worker_seconds)))
     stages = _stages(plan, recorder, folder, slots, fleet, deadline, watcher, say)
-    run_stages(stages, plan, recorder, folder, workplace_of(plan, folder, slots), slots, deadline, fleet)
+    run_stages(stages, plan, recorder, folder, workplace_of(plan, folder, slots), slots, deadline, fleet, say)
     if plan.study.budget_hours is not None:
         say(used_line(recorder.trials.values(), recorder.epochs, plan.study.budget_hours))
     watcher.step(REPORT, 0)
