@@ -91,6 +91,7 @@ def test_gpus_that_may_come_leave_processors_that_run_in_use() -> None:
     limits = Limits((Kind("cpu", 3, 4, 0, None), GPU), 9)
     assert [node for node, _ in machines_to_come(limits, [Node(4, 0, "cpu")])] == [Node(4, 0, "cpu")] * 2
     assert [node.gpus for node, _ in machines_to_come(limits, [Node(4, 0, "cpu"), Node(8, 1, "gpu")])] == [1] * 7
+    assert [node.gpus for node, _ in machines_to_come(limits, [Node(4, 0, "cpu")], has_gpus=True)] == [1] * 8
     assert [node.gpus for node, _ in machines_to_come(limits, [])] == [1] * 8 + [0], "nothing works yet"
 
 

@@ -65,7 +65,7 @@ def grown(resources: Resources) -> Resources:
         return resources
     limits = _limits_of(heads[0], str(ray.get_runtime_context().gcs_address))
     workers = [node for node in resources.nodes if node.node_id != heads[0]]
-    come = list(machines_to_come(limits, workers))
+    come = list(machines_to_come(limits, workers, resources.gpus > 0))
     return Resources(
         (*resources.nodes, *(node for node, _ in come)), resources.memory_bytes + sum(memory for _, memory in come)
     )
@@ -96,17 +96,17 @@ def growth_lines(now: Resources, later: Resources) -> tuple[str, ...]:
     return (line,) if count else ()
 
 
-def machines_to_come(limits: Limits, workers: Sequence[Node]) -> Iterator[tuple[Node, int]]:
+def machines_to_come(limits: Limits, workers: Sequence[Node], has_gpus: bool = False) -> Iterator[tuple[Node, int]]:
     """Each machine that may join these `workers`, with its memory in bytes; those with GPUs come first.
 
-    None with GPUs joins workers of which none has any.
+    None with GPUs joins workers of which none has any, unless the head `has_gpus`.
 
     One whose memory nobody has said is taken to have enough. One whose processors nobody has said is like those of its
     type that run, and is left out where none does. A worker that says no type may be of any.
     """
     left = limits.most - len(workers)
-    without_gpus = any(node.cpus for node in workers) and not any(node.gpus for node in workers)
-    kinds = [kind for kind in limits.kinds if not (without_gpus and kind.gpus)]
+    with_gpus = has_gpus or any(node.gpus for node in workers) or not any(node.cpus for node in workers)
+    kinds = [kind for kind in limits.kinds if with_gpus or not kind.gpus]
     for kind in sorted(kinds, key=lambda each: -each.gpus):
         running = [node for node in workers if node.node_type in (kind.name, NODE)]
         node = _machine(kind, running)
