@@ -104,6 +104,7 @@ def in_this_process() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("raytl.on_ray.driver.joined", joined)
+        patch.setattr("raytl.on_ray.driver.grown", lambda resources: resources)
         patch.setattr("raytl.on_ray.driver.check_nodes", lambda *_: None)
         patch.setattr("raytl.on_ray.experiment.run_tune", run_tune)
         patch.setattr("raytl.on_ray.experiment.trainable", lambda workplace, *_: workplace)

@@ -25,7 +25,7 @@ from tests.rows import START, epoch_row
 STAGES = 3
 SPACE: Mapping[str, Domain] = {"lr": LogUniform(1e-4, 1e-1), "freeze_depth": Choices((0, STAGES))}
 HEADS: Mapping[str, Domain] = {"lr": LogUniform(1e-4, 1e-1), "ema_decay": Choices((0.0, 0.9))}
-FACTS = RunFacts("node", "fp32", 1_000, (), {"source": "none"})
+FACTS = RunFacts("node", "fp32", 1_000, ())
 BASE = Recipe(backbone="plain_cnn", weights="none", image_size=16, eval_resize=20, precision="fp32", batch_size=8)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from raytl.on_ray.actors import OWN_PLACE_SECONDS, keep_actors, own_first
+from raytl.on_ray.actors import OWN_PLACE_SECONDS, QUIET_SECONDS, Idleness, keep_actors, own_first
 
 
 def test_a_trial_takes_an_idle_actor_where_it_has_none_or_its_own_finds_no_place() -> None:
@@ -61,3 +61,20 @@ def test_a_controller_is_told_both() -> None:
     keep_actors(controller, "share", 3)
     assert cache.raised == [("share", 3)]
     assert controller._maybe_reuse_cached_actor("a") and not controller._maybe_reuse_cached_actor("b")
+
+
+def test_a_person_is_told_once_that_nothing_is_done_since_no_machine_has_room() -> None:
+    said: list[str] = []
+    clock = [100.0]
+    idleness = Idleness(said.append, lambda: clock[0])
+
+    def pass_by(live: int, waiting: int) -> int:
+        for _ in range(3):
+            idleness.look(live, waiting)
+            clock[0] += QUIET_SECONDS / 2
+        idleness.look(live, waiting)
+        return len(said)
+
+    assert pass_by(0, 0) == pass_by(3, 0) == pass_by(3, 2) == 0, "something is done"
+    assert pass_by(3, 3) == pass_by(3, 3) == 1 and "`ray status`" in said[0]
+    assert pass_by(3, 2) == 1 and pass_by(2, 2) == 2

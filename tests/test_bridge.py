@@ -444,3 +444,82 @@ def test_f11_trials_that_were_under_way_end_where_nothing_is_left_when_the_study
     assert (row.status, row.reason, row.epochs_run) == ("stopped", "the time was used up after epoch 3", 3)
     assert row.worker_seconds == pytest.approx((late - row.started_at).total_seconds())
     assert again.recorder.trials["fresh"].status == "running"
+
+
+class Controller:
+    """What is read of Tune's controller; stopping a trial does what Tune does with one that waits."""
+
+    def __init__(self, driver: Driver, unplaced: Sequence[TuneTrial], placed: Sequence[TuneTrial]) -> None:
+        self._driver, self._trials = driver, [*unplaced, *placed]
+        self._trial_to_actor = {trial: f"actor of {trial.trial_id}" for trial in placed}
+        self._actor_manager = SimpleNamespace(pending_actors=[])
+
+    def get_live_trials(self) -> set[TuneTrial]:
+        return {trial for trial in self._trials if trial.status != "TERMINATED"}
+
+    def get_trials(self) -> list[TuneTrial]:
+        return self._trials
+
+    def stop_trial(self, trial: TuneTrial) -> None:
+        self._driver.scheduler.on_trial_remove(self, trial)  # type: ignore[arg-type]
+        self._driver.events.on_trial_complete(0, [], trial)
+        trial.status = "TERMINATED"
+
+
+def waiting(driver: Driver, name: str, **values: object) -> TuneTrial:
+    task = replace(driver.job(name), **values)  # type: ignore[arg-type]
+    trial = TuneTrial(configuration(task), f"tune-{name}", status="PENDING")
+    driver.scheduler.on_trial_add(None, trial)
+    return trial
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_trials_that_wait_for_a_machine_never_begin_after_the_deadline(
+    album: Album, tmp_path: Path, late: bool
+) -> None:
+    first = Driver(album, tmp_path)
+    deliver(first.scheduler, first.begin(job := first.job("earlier")), [make_report(job, 1), make_report(job, 2)])
+    driver = Driver(album, tmp_path, seconds=0.0 if late else None)
+    new, earlier, starts = (waiting(driver, name) for name in ("new", "earlier", "starts"))
+    final = waiting(driver, "final", stage="confirm")
+    runs = driver.begin(driver.job("runs"))
+    controller = Controller(driver, [new, earlier, final], [starts, runs])
+    controller._trial_to_actor[earlier] = "no room yet"
+    controller._actor_manager.pending_actors.append("no room yet")
+    chosen = driver.scheduler.choose_trial_to_run(controller)
+    ended = {trial.trial_id for trial in controller.get_trials() if trial.status == "TERMINATED"}
+    assert ended == ({"tune-new", "tune-earlier"} if late else set())
+    assert chosen in ((starts, final) if late else (new, earlier, starts, final))
+    row = driver.recorder.trials["earlier"]
+    assert "new" not in driver.recorder.trials, "what never began leaves nothing"
+    assert [row.trial_id for row, _ in driver.ended] == (["earlier"] if late else [])
+    assert (row.status, row.reason) == (
+        ("stopped", "the time was used up after epoch 2") if late else ("running", None)
+    )
+
+
+def test_f11_an_earlier_trial_that_ends_has_had_the_attempts_that_are_recorded(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    trial = driver.begin(job := driver.job("t"))
+    deliver(driver.scheduler, trial, [make_report(job, 1)])
+    report = make_report(job, 2)
+    assert report.row is not None
+    deliver(driver.scheduler, trial, [replace(report, row=replace(report.row, attempt=3))])
+    again = Driver(album, tmp_path, deadline=Deadline(0.0))
+    again.scheduler.replay(again.recorder)
+    assert again.recorder.trials["t"].attempts == 3
+
+
+def test_a_group_is_not_billed_for_waiting_for_its_machines(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    trial = driver.begin(job := driver.job("t"))
+    begun = driver.recorder.trials["t"]
+    early = replace(begun, started_at=begun.started_at - timedelta(seconds=600), worker_count=2)
+    driver.recorder.trials["t"] = early
+    deliver(driver.scheduler, trial, [make_report(job, epoch, waited_seconds=400.0) for epoch in (1, 2)])
+    driver.events.on_trial_recover(0, [], trial)
+    again = trial.config["task"]
+    row = driver.finish(trial, make_report(again, 3, waited_seconds=100.0, ended="completed"))
+    assert row.ended_at is not None
+    held = (row.ended_at - early.started_at).total_seconds() - 500.0
+    assert row.worker_seconds == pytest.approx(2 * held) and held < 300

@@ -105,7 +105,7 @@ def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tm
     for epoch in (1, 2):
         study.recorder.epoch(epoch_row(trial_id=second.trial_id, epoch=epoch))
     again = Searched(album, tmp_path, backbones=(CNN,))
-    assert again.jobs() == [replace(second, recorded_epochs=2), *others]
+    assert again.jobs() == [replace(second, recorded_epochs=2, attempt=2), *others]
 
 
 def test_the_best_trial_is_of_the_search_and_ties_go_to_the_lower_loss(album: Album, tmp_path: Path) -> None:

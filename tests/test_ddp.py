@@ -23,7 +23,7 @@ from ray import train
 from raytl.data.album import Album
 from raytl.errors import ConfigError, StorageError
 from raytl.on_ray import ddp
-from raytl.on_ray.ddp import SLIVER, Group, GroupTrial, group_resources, serve
+from raytl.on_ray.ddp import SLIVER, WAITING, Group, GroupTrial, group_resources, serve
 from raytl.on_ray.job import UNWRITABLE, Done, Job, Report, Task, Workplace
 from raytl.on_ray.mailbox import Mailbox
 from raytl.on_ray.results import REPORT
@@ -53,8 +53,9 @@ def test_a_group_and_its_waiting_actor_fit_into_their_share(use_gpu: bool) -> No
     assert scaling.placement_strategy == "PACK", "on several machines only where none has room for all"
     assert each == {"CPU": 3 - SLIVER, **({"GPU": 1.0} if use_gpu else {})}
     waiting = group_resources().required_resources
-    assert waiting == {"CPU": SLIVER}
+    assert waiting == {"CPU": WAITING}
     assert 2 * (3 - SLIVER) + SLIVER <= 2 * 3
+    assert 100 * WAITING <= SLIVER, "a hundred waiting actors on one machine leave room for a worker of its size"
 
 
 class Loop:

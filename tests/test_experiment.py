@@ -9,7 +9,7 @@ import pytest
 from raytl.data.album import Album
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
-from raytl.on_ray.ddp import SLIVER, GroupTrial
+from raytl.on_ray.ddp import WAITING, GroupTrial
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.experiment import make_study_scheduler, ray_folder, trainable
 from raytl.on_ray.schedulers import SeededAsha
@@ -28,7 +28,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
     [
         (Slots(2, 1, 3, False), {"CPU": 3}),
         (Slots(2, 1, 3, True), {"CPU": 3, "GPU": 1}),
-        (Slots(1, 2, 4, False), {"CPU": SLIVER}),
+        (Slots(1, 2, 4, False), {"CPU": WAITING}),
     ],
 )
 def test_what_a_trial_asks_tune_for(album: Album, tmp_path: Path, slots: Slots, asked: dict[str, float]) -> None:

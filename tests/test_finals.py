@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from raytl.data.store import FitData
 from raytl.errors import ConfigError, StorageError
 from raytl.limits import Limits
 from raytl.metric import METRICS
+from raytl.results.figures import heat_png
 from raytl.results.folder import HEAT_FILE
 from raytl.results.schemas import PredictionRow
 from raytl.train.checkpoint import save_snapshot
@@ -365,3 +366,29 @@ def test_what_stands_in_the_way_of_heat_maps_is_said_in_their_place(
         (0, "no heat maps: plain_cnn: no places"),
         (0, "no heat maps: CUDA out of memory."),
     ]
+
+
+def test_another_seed_of_the_same_split_stands_for_a_model_whose_checkpoint_is_gone(tmp_path: Path) -> None:
+    there = tmp_path / "checkpoint"
+    there.mkdir()
+    gone = final("best", 0, 0.9, 0.5)
+    same, better = final("best", 1, 0.7, 0.5), final("best", 0, 0.8, 0.5, split=1)
+    finals = [gone, replace(better, checkpoint=there), replace(same, checkpoint=there)]
+    assert choose_published(finals, ACCURACY) is finals[2]
+    assert choose_published(finals[:2], ACCURACY) is finals[1]
+
+
+def test_predictions_whose_picture_is_gone_are_not_shown(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    def drawn(pairs: Sequence[object]) -> bytes:
+        shown.append(len(pairs))
+        return b""
+
+    monkeypatch.setattr(finals_module, "mistakes_png", drawn)
+    known = prediction_row(path=data.test.paths[0], label="a", predicted="b")
+    gone = replace(known, path="earlier/gone.png")
+    mistakes_picture([gone, known], data.test, ("a", "b"))
+    assert shown == [1]
+    nothing = heat_png([], "no predictions")
+    assert heat_picture(None, [gone], data.test) == nothing  # type: ignore[arg-type]

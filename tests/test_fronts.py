@@ -89,6 +89,13 @@ def test_what_does_not_pay_is_not_stored_and_said_so(data: FitData, tmp_path: Pa
     assert any("stage 1 of plain_cnn" in note for note in run.notes)
 
 
+def test_validation_pictures_that_are_not_worth_storing_are_said_so(data: FitData, tmp_path: Path) -> None:
+    recipe = tiny_recipe(freeze_depth=1, augment="crop")  # each view of the training pictures is seen once
+    model, precision = build_classifier(recipe, 3), resolve_precision("fp32", CPU)
+    fronts = open_fronts(model, recipe, data, World(), precision, PrefixCache(tmp_path, limit_bytes=0))
+    assert fronts.val is None and len(fronts.notes) == 1 and "stage 1 of plain_cnn" in fronts.notes[0]
+
+
 def test_without_room_every_run_computes_for_itself(data: FitData, tmp_path: Path, always: None) -> None:
     recipe = tiny_recipe(freeze_depth=2, augment="none")
     found = figures(cached(recipe, data, PrefixCache(tmp_path, limit_bytes=0)).epochs())

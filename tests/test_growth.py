@@ -17,6 +17,7 @@ from raytl.on_ray.growth import (
     NO_LIMITS,
     Kind,
     Limits,
+    divide_grown,
     growth_lines,
     limits_in,
     limits_on_this_machine,
@@ -38,6 +39,20 @@ CONFIG = {
 
 def test_the_limits_of_an_autoscaler_are_those_of_its_workers() -> None:
     assert limits_in(CONFIG) == Limits((Kind("gpu", 3, 8, 1, 20 * 10**9), Kind("any", 5, None, 0, None)), 5)
+
+
+def test_a_type_that_is_head_and_worker_counts_as_far_as_it_may_have_workers() -> None:
+    own = {
+        "max_workers": 4,
+        "head_node_type": "local.cluster.node",
+        "available_node_types": {"local.cluster.node": {"resources": {}, "max_workers": 4}},
+    }
+    limits = limits_in(own)
+    assert limits == Limits((Kind("local.cluster.node", 4, None, 0, None),), 4)
+    workers = [Node(8, 0, "local.cluster.node", "a")]  # the head is none of them
+    assert [node for node, _ in machines_to_come(limits, workers)] == [Node(8, 0, "local.cluster.node")] * 3
+    unsaid = {**own, "available_node_types": {"local.cluster.node": {"resources": {}}}}
+    assert limits_in(unsaid) == Limits((), 4), "a head's type has no workers where nothing is said"
 
 
 def test_the_cluster_file_of_the_project_lets_eight_gpus_run_at_a_time() -> None:
@@ -70,6 +85,38 @@ def test_memory_that_nobody_has_said_is_enough_for_a_worker_a_processor() -> Non
     limits = Limits((GPU, Kind("cpu", 1, 4, 0, None)), 9)
     memories = {node.node_type: memory for node, memory in machines_to_come(limits, [])}
     assert memories == {"gpu": 20 * 10**9, "cpu": 4 * MEMORY_PER_WORKER_BYTES}
+
+
+def test_gpus_that_may_come_leave_processors_that_run_in_use() -> None:
+    limits = Limits((Kind("cpu", 3, 4, 0, None), GPU), 9)
+    assert [node for node, _ in machines_to_come(limits, [Node(4, 0, "cpu")])] == [Node(4, 0, "cpu")] * 2
+    assert [node.gpus for node, _ in machines_to_come(limits, [Node(4, 0, "cpu"), Node(8, 1, "gpu")])] == [1] * 7
+    assert [node.gpus for node, _ in machines_to_come(limits, [Node(4, 0, "cpu")], has_gpus=True)] == [1] * 8
+    assert [node.gpus for node, _ in machines_to_come(limits, [])] == [1] * 8 + [0], "nothing works yet"
+
+
+HEAD, BIG = Node(0, 0, "head"), 10**12
+
+
+@pytest.mark.parametrize(
+    ("now", "come", "expected"),
+    [
+        ((HEAD, Node(8, 1)), (Node(8, 1),) * 7, Slots(8, 1, 8, True)),  # a worker each: all that may come count
+        ((HEAD, *(Node(8, 1),) * 4), (Node(8, 1),) * 4, Slots(2, 2, 8, True)),
+        ((HEAD, Node(8, 0)), (Node(8, 0),) * 3, Slots(4, 2, 1, False)),
+        ((HEAD, Node(8, 1)), (Node(8, 1),) * 7, Slots(1, 2, 8, True)),  # no group has room yet: one at a time
+        ((HEAD,), (Node(8, 1),) * 8, Slots(1, 2, 8, True)),
+        ((Node(8, 0, "head"),), (Node(8, 1),) * 8, Slots(1, 2, 8, True)),  # those of the head have no GPU
+        ((Node(8, 0),), (), Slots(4, 2, 1, False)),
+    ],
+)
+def test_groups_are_begun_for_machines_that_are_there(
+    now: tuple[Node, ...], come: tuple[Node, ...], expected: Slots
+) -> None:
+    here, grown = Resources(now, BIG), Resources((*now, *come), BIG)
+    counted, slots = divide_grown(here, grown, expected.workers, 100)
+    assert slots == expected
+    assert counted == (here if slots.workers > 1 and slots.count > 1 else grown)
 
 
 KINDS = st.builds(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raytl.on_ray.job import Job
+from raytl.on_ray.job import Job, Report
 from raytl.on_ray.mailbox import Mailbox
 from tests.plans import BASE, make_report
 
@@ -139,5 +139,25 @@ def test_a_worker_that_stands_still_before_it_is_ready_ends_the_wait(beats: int)
         assert 0.5 * PATIENCE < time.monotonic() - begin < SOON
         await box.give(B)  # the mailbox itself goes on
         await box.arrive(2, 0, 1, PATIENCE)
+
+    asyncio.run(talk())
+
+
+def test_a_report_says_how_long_its_task_waited_for_the_first_worker() -> None:
+    async def talk() -> None:
+        box = Mailbox()
+        await box.give(A)
+        await asyncio.sleep(0.05)
+        await box.take(0)
+        await asyncio.sleep(0.05)
+        await box.take(0)  # the second worker's
+        await box.put(1, make_report(A, 1))
+        first = await box.ask(1, SOON)
+        assert isinstance(first, Report) and 0.04 < first.waited_seconds < 0.09
+        await box.give(B)
+        await box.take(1)
+        await box.put(2, make_report(B, 1))
+        second = await box.ask(1, SOON)
+        assert isinstance(second, Report) and second.waited_seconds < 0.04, "a group that stands takes it at once"
 
     asyncio.run(talk())

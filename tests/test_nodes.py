@@ -89,3 +89,16 @@ def test_what_a_study_was_given_is_asked_for_and_what_raytl_makes_is_not(tmp_pat
 def test_one_machine_has_nothing_to_share(one_ray: None, folder: StudyFolder) -> None:
     check_nodes(folder)
     assert not folder.checkpoints.exists()
+
+
+@pytest.mark.parametrize("name", ["mkdir", "write_text"])
+def test_a_folder_that_this_machine_cannot_write_is_said(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": True}])
+    monkeypatch.setattr(Path, name, refuses)
+    with pytest.raises(StorageError, match=r"checkpoints: cannot be written \(Read-only file system\); make room"):
+        check_nodes(folder)

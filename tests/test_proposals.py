@@ -222,3 +222,73 @@ def test_a_backbone_far_behind_gives_up_half_its_trials_and_that_is_told(album: 
         search.bridge.take(make_report(job, 1, 0.99 if job.backbone == "plain_cnn" else 0.01))
         search.end(job)
     assert said == [("tiny_resnet", 2, BEHIND)]
+
+
+def test_a_backbone_behind_comes_again_when_a_trial_under_way_brings_it_back(album: Album, tmp_path: Path) -> None:
+    said: list[tuple[str, int, str]] = []
+    search = Search(album, tmp_path, policy="ladder", trials=4, backbones=("plain_cnn", "tiny_resnet"))
+    search.proposals = Proposals(search.plan, search.recorder, Deadline(None), settled=lambda *told: said.append(told))
+    jobs = [job for job in (search.next() for _ in range(4)) if job is not None]
+    late = jobs[3]
+    assert late.backbone == jobs[1].backbone == "tiny_resnet"
+    for job, score in zip(jobs[:3], (0.99, 0.01, 0.99), strict=True):
+        search.bridge.take(make_report(job, 1, score))
+        search.end(job)
+    rest = [job for job in (search.next() for _ in range(3)) if job is not None]
+    assert [job.backbone for job in rest] == ["plain_cnn", "plain_cnn"], "the other one waits for its own"
+    assert said == []
+    search.bridge.take(make_report(late, 1, 0.98))
+    search.end(late)
+    again = search.next()
+    assert again is not None and again.backbone == "tiny_resnet"
+
+
+def left_under_way(album: Album, root: Path, **values: Any) -> tuple[list[Job], Search]:
+    """Three trials that a killed search leaves, with two epochs, none and all; and the search that follows."""
+    search = Search(album, root, backbones=("plain_cnn",), **values)
+    jobs = [job for job in (search.next() for _ in range(3)) if job is not None]
+    for job, count in zip(jobs, (2, 0, 9), strict=True):
+        search.train(job, count)
+    return jobs, Search(album, root, backbones=("plain_cnn",), **values)
+
+
+def test_trials_under_way_end_where_the_deadline_has_passed(album: Album, tmp_path: Path) -> None:
+    said: list[tuple[str, int, str]] = []
+    jobs, again = left_under_way(album, tmp_path)
+    given_up: list[TrialRow] = []
+    late = Proposals(again.plan, again.recorder, Deadline(0.0), None, lambda *told: said.append(told), given_up.append)
+    assert late.next() is None
+    rows = [again.recorder.trials[job.trial_id] for job in jobs]
+    assert [(row.status, row.reason) for row in rows] == [
+        ("stopped", "the time was used up after epoch 2"),
+        ("failed", "the time was used up before its first epoch"),
+        ("completed", None),
+    ]
+    assert given_up == rows and said == [("plain_cnn", 1, "the time for the search is used up")]
+    assert Search(album, tmp_path, backbones=("plain_cnn",)).proposals.left == 1
+
+
+def test_trials_under_way_go_on_also_where_their_backbone_lies_behind(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytl.on_ray.proposals.Shares.in_reach", lambda self, backbone: False)
+    search = Search(album, tmp_path / "none", policy="ladder")
+    assert search.next() is None
+    monkeypatch.undo()
+    jobs, again = left_under_way(album, tmp_path / "some")
+    monkeypatch.setattr("raytl.on_ray.proposals.Shares.in_reach", lambda self, backbone: False)
+    resumed = [again.next() for _ in jobs]
+    assert [job.trial_id for job in resumed if job] == [job.trial_id for job in jobs]
+    assert again.next() is None
+
+
+def test_a_trial_that_goes_on_has_had_the_attempts_that_are_recorded(album: Album, tmp_path: Path) -> None:
+    jobs, again = left_under_way(album, tmp_path)
+    assert [job.attempt for job in (again.next() for _ in jobs) if job] == [2, 2, 2]
+    row = make_report(jobs[0], 3).row
+    assert row is not None
+    again.recorder.epoch(replace(row, attempt=4))
+    resumed = Search(album, tmp_path, backbones=("plain_cnn",)).next()
+    assert resumed is not None and resumed.attempt == 5
+    late = Search(album, tmp_path, Deadline(0.0), backbones=("plain_cnn",))
+    assert late.next() is None and late.recorder.trials[jobs[0].trial_id].attempts == 4

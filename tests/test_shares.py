@@ -49,6 +49,21 @@ def test_a_backbone_within_the_noise_goes_on_and_heads_count(album: Album, tmp_p
     assert shares.in_reach(POOR)
 
 
+def test_a_backbone_without_a_figure_is_not_judged_while_a_trial_of_it_is_under_way(
+    album: Album, tmp_path: Path
+) -> None:
+    plan, recorder = make_plan((album,), tmp_path, policy=LADDER, trials=4), make_recorder(tmp_path / "study")
+    shares = Shares(plan, recorder)
+    add(recorder, GOOD, 2, 0.9)
+    for name in ("one", "two"):
+        recorder.start(trial_row(trial_id=name, backbone=POOR))
+    assert shares.in_reach(POOR) and shares.under_way(POOR) and not shares.under_way(GOOD)
+    recorder.end("one", Ending("failed", "boom"))
+    assert shares.in_reach(POOR)
+    recorder.end("two", Ending("failed", "boom"))
+    assert not shares.in_reach(POOR) and not shares.under_way(POOR)
+
+
 @pytest.mark.parametrize("values", [{"policy": FLAT}, {"policy": LADDER, "metric": "val_loss"}])
 def test_all_go_on_under_the_flat_policy_and_where_the_noise_is_not_known(
     values: dict[str, str], album: Album, tmp_path: Path

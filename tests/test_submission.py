@@ -79,6 +79,23 @@ def test_the_job_is_the_study_as_it_was_understood_here(cluster: Cluster) -> Non
     assert submit(AFAR, OUT).job != job
 
 
+@pytest.mark.parametrize(
+    ("given", "variable", "told"),
+    [("http://head:8265", None, "http://head:8265"), (None, "http://named:8265", "http://named:8265")],
+)
+def test_a_job_that_was_taken_is_said_to_be_whatever_happens_then(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, given: str | None, variable: str | None, told: str
+) -> None:
+    def fails() -> str:
+        raise ConnectionError("the head is busy")
+
+    monkeypatch.setattr(cluster, "get_address", fails)
+    if variable is not None:
+        monkeypatch.setenv(VARIABLES[0], variable)
+    done = submit(replace(AFAR, address=given), OUT)
+    assert [job for job, *_ in cluster.jobs] == [done.job] and done.address == told
+
+
 def test_an_experiment_file_need_not_be_on_the_cluster(cluster: Cluster, tmp_path: Path, capsys: Captured) -> None:
     file = tmp_path / "mine.py"
     file.write_text("from raytl import Study\nSTUDY = Study(name='mine', data='digits', backbones=('tiny_vit',))\n")

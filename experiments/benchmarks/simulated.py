@@ -82,7 +82,7 @@ class SimulatedTrial:
             is_best=is_best,
         )
         ended = "completed" if self.epoch == self.job.recipe.epochs else None
-        return Report(self.job, row, RunFacts("simulated", "fp32", None, (), {}), ended=ended)
+        return Report(self.job, row, RunFacts("simulated", "fp32", None, ()), ended=ended)
 
 
 def made_up_score(recipe: Recipe, epoch: int, rng: random.Random) -> float:

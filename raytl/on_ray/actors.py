@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ray.tune.experiment import Trial
+
 # Chosen: four times what a placement takes where there is room for it; later there may never be, since a node is gone.
 OWN_PLACE_SECONDS = 40.0
+QUIET_SECONDS = 60.0  # chosen: a machine of a cloud takes longer; who has been waiting for a minute wonders why
 
 
 def keep_actors(controller: Any, resources: Any, count: int) -> None:
@@ -23,6 +26,34 @@ def keep_actors(controller: Any, resources: Any, count: int) -> None:
         controller._trial_to_actor,
         lambda: controller._actor_manager.pending_actors,
     )
+
+
+def waits_for_place(controller: Any, trial: Any) -> bool:
+    """Whether no actor has been started for a trial of `controller` (Tune's): no machine has had room for it."""
+    if trial.status != Trial.PENDING:
+        return False
+    actor = controller._trial_to_actor.get(trial)
+    return actor is None or actor in controller._actor_manager.pending_actors
+
+
+class Idleness:
+    """Tells a person, once each time, that nothing has been done for a minute since no machine has room."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._now = say, now
+        self._since: float | None = None
+        self._said = False
+
+    def look(self, live: int, waiting: int) -> None:
+        """Takes note that of `live` tasks so many wait for a machine."""
+        if not waiting or waiting < live:
+            self._since, self._said = None, False
+            return
+        if self._since is None:
+            self._since = self._now()
+        if not self._said and self._now() - self._since >= QUIET_SECONDS:
+            self._said = True
+            self._say("waiting: no machine has room for a worker; `ray status` says what is there and what may come")
 
 
 def own_first(

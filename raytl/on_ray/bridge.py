@@ -13,8 +13,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from raytl.errors import StorageError
 from raytl.identity import recipe_hash
-from raytl.on_ray.actors import keep_actors
+from raytl.on_ray.actors import Idleness, keep_actors, waits_for_place
 from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.earlier import end_earlier
 from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import UNWRITABLE, Done, Job, Report
 from raytl.on_ray.live import Live
@@ -25,7 +26,6 @@ from raytl.on_ray.schedulers import BackboneSchedulers
 from raytl.on_ray.stages import configuration, job_of, task_of
 from raytl.results.recorder import Ending, Recorder
 from raytl.results.schemas import TrialRow
-from raytl.results.usage import held_seconds
 
 PREFERRED = "the scheduler preferred other trials"
 
@@ -46,6 +46,7 @@ class Bridge:
         self.deadline, self._fleet = deadline, fleet
         self._last: dict[str, Report] = {}
         self._attempts: dict[str, int] = {}
+        self._waited: dict[str, dict[int, float]] = {}  # seconds of each attempt
         self._open: set[str] = set()
 
     def start(self, job: Job, tune_trial_id: str) -> None:
@@ -68,32 +69,36 @@ class Bridge:
         if report.ended == UNWRITABLE:
             raise StorageError(report.reason or "a worker could not write")
         self._last[report.job.trial_id] = report
+        self._waited.setdefault(report.job.trial_id, {})[report.job.attempt] = report.waited_seconds
         if report.row is not None:
             self._recorder.epoch(report.row)
             if report.weights:
                 self._recorder.board.histograms(report.job.trial_id, report.row.epoch, report.weights)
 
     def end(self, job: Job, error: str | None = None) -> None:
-        """Records how a job ended, `error` being what its worker said; a second call for the same job does nothing."""
+        """Records how a job ended, `error` being what its worker said; a second call for the same job does nothing.
+
+        One that was never begun leaves nothing, unless an earlier run of the study began it.
+        """
         if job.trial_id not in self._open:
+            self._end_unbegun(self._recorder.trials.get(job.trial_id))
             return
         self._open.remove(job.trial_id)
         report = self._last.pop(job.trial_id, None)
         attempts = self._attempts.get(job.trial_id, job.attempt)
-        trial = self._recorder.end(job.trial_id, replace(self._ending(report, error), attempts=attempts))
+        waited = sum(self._waited.pop(job.trial_id, {}).values())
+        ending = replace(self._ending(report, error), attempts=attempts, waited_seconds=waited)
+        trial = self._recorder.end(job.trial_id, ending)
         self._on_end(trial, report)
 
-    def end_earlier(self, trial: TrialRow, epoch: int) -> None:
-        """Records the end of a trial that was told to stop after `epoch` when the process was killed.
-
-        It counts up to that epoch: since then nobody has worked on it.
-        """
+    def end_earlier(self, trial: TrialRow) -> TrialRow:
+        """Records the end of a trial that an earlier run left under way, and that is not to go on."""
         why = self.deadline.why if self.deadline.passed else PREFERRED
-        held, berth = held_seconds(trial, self._recorder.epochs[trial.trial_id]), self._fleet.berth("")
-        own = held - (trial.worker_seconds or 0.0)
-        reason = f"{why} after epoch {epoch}"
-        ending = Ending("stopped", reason, None, node_type=berth.node_type, node_share=berth.node_share)
-        self._recorder.end(trial.trial_id, replace(ending, worker_seconds=own))
+        return end_earlier(self._recorder, trial, why, self._fleet.berth(""))
+
+    def _end_unbegun(self, trial: TrialRow | None) -> None:
+        if trial is not None and trial.status == "running":
+            self._on_end(self.end_earlier(trial), None)
 
     def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:
@@ -195,7 +200,12 @@ class StudyScheduler(Live, BackboneSchedulers):
     """The backbones' schedulers under a deadline. Trials of the search are compared; final models are recorded only."""
 
     def __init__(
-        self, make_child: Callable[[], TrialScheduler], bridge: Bridge, per_backbone: bool, workers_kept: int = 0
+        self,
+        make_child: Callable[[], TrialScheduler],
+        bridge: Bridge,
+        per_backbone: bool,
+        workers_kept: int = 0,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__(
             make_child,
@@ -205,7 +215,7 @@ class StudyScheduler(Live, BackboneSchedulers):
             per_backbone=per_backbone,
             is_compared=lambda trial: isinstance(task := task_of(trial), Job) and task.stage == STAGE,
         )
-        self._bridge, self._workers_kept = bridge, workers_kept
+        self._bridge, self._workers_kept, self._idleness = bridge, workers_kept, Idleness(say)
 
     def replay(self, recorder: Recorder) -> None:
         """Takes up the search epochs that an earlier run recorded, in the order in which it did.
@@ -222,7 +232,7 @@ class StudyScheduler(Live, BackboneSchedulers):
             answer = self.decide(trial.backbone, trial.trial_id, row.epoch, score)
             is_last = row.epoch == recorder.epochs[row.trial_id][-1].epoch < trial.recipe.epochs
             if (answer == TrialScheduler.STOP or is_over) and is_last and trial.status == "running":
-                self._bridge.end_earlier(trial, row.epoch)
+                self._bridge.end_earlier(trial)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Introduces a trial; with the first of all, sees to it that workers live until the study's end."""
@@ -230,6 +240,17 @@ class StudyScheduler(Live, BackboneSchedulers):
             keep_actors(tune_controller, trial.placement_group_factory, self._workers_kept)
             self._workers_kept = 0
         super().on_trial_add(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Which trial is begun next. Trials of the search that have no machine when the deadline passes never begin."""
+        live = tune_controller.get_live_trials()
+        waiting = [trial for trial in live if waits_for_place(tune_controller, trial)]
+        self._idleness.look(len(live), len(waiting))
+        late = [trial for trial in waiting if self._is_compared(trial)]
+        if late and self._bridge.deadline.passed:
+            for trial in late:
+                tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Records the result and decides."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from raytl.design import cells_of
 from raytl.identity import trial_id
 from raytl.metric import Metric
+from raytl.on_ray.earlier import attempts_of
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.probe import ranked_heads
@@ -46,7 +47,9 @@ def _final(recipe: Recipe, study: Study, index: int) -> Recipe:
 
 def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint: str) -> Job:
     name = trial_id(recipe, fingerprint, STAGE)
-    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(recorder.epochs.get(name, ())))
+    epochs = recorder.epochs.get(name, ())
+    attempt = 1 + attempts_of(epochs) if name in recorder.trials else 1
+    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt)
 
 
 class Confirmation(Stage):

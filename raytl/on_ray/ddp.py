@@ -27,7 +27,8 @@ from raytl.on_ray.job import UNWRITABLE, Done, Job, Report, Task, Workplace
 from raytl.on_ray.mailbox import RemoteMailbox
 from raytl.on_ray.trial import TaskTrial
 
-SLIVER = 0.01  # chosen: the actor that only waits for its workers; Tune refuses 0 alone
+SLIVER = 0.01  # chosen: what each worker leaves for actors that only wait for their workers, also those of other groups
+WAITING = 0.0001  # what such an actor asks for: the least that Ray counts; Tune refuses 0 alone
 LOOK_SECONDS = 1.0  # chosen: how often a trial that waits for a report looks whether its group still lives
 BEAT_SECONDS = 10.0  # chosen: how often a worker that decodes says so; of the five minutes that peers wait
 GOODBYE_SECONDS = 8.0  # chosen: Tune kills an actor that has not ended ten seconds after it was told to
@@ -43,8 +44,9 @@ class Group:
     peer_timeout_seconds: float
 
     def scaling(self) -> ScalingConfig:
-        """Ray Train's form of it. Each worker leaves a sliver, or the waiting actor would not fit beside them.
+        """Ray Train's form of it. Each worker leaves a sliver, or the waiting actors would not fit beside them.
 
+        All of a search may be placed on one machine, before any worker is: a sliver has room for a hundred of them.
         Workers lie on one machine where one has room for all of them, else on several.
         """
         resources = {"CPU": self.cpus_per_worker - SLIVER, **({"GPU": 1.0} if self.use_gpu else {})}
@@ -58,7 +60,7 @@ class Group:
 
 def group_resources() -> PlacementGroupFactory:
     """What Tune sets aside for the waiting actor; the trainer asks for its workers' resources itself."""
-    return PlacementGroupFactory([{"CPU": SLIVER}])
+    return PlacementGroupFactory([{"CPU": WAITING}])
 
 
 class GroupTrial(TaskTrial):

@@ -17,13 +17,13 @@ from raytl.machine import cache_folder, free_bytes
 from raytl.metric import find_metric
 from raytl.money import check_types
 from raytl.on_ray.briefing import data_lines, known_lines, most_trials, place_lines, plan_lines
-from raytl.on_ray.cluster import Slots, divide, has_joined, joined
+from raytl.on_ray.cluster import Slots, has_joined, joined
 from raytl.on_ray.confirm import Confirmation
 from raytl.on_ray.deadline import Budget, Deadline, Earliest
 from raytl.on_ray.experiment import run_stages
 from raytl.on_ray.fleet import Fleet, fleet_of
 from raytl.on_ray.forecast import estimate_study
-from raytl.on_ray.growth import grown, growth_lines
+from raytl.on_ray.growth import divide_grown, grown, growth_lines
 from raytl.on_ray.job import Workplace
 from raytl.on_ray.nodes import check_nodes, given_paths
 from raytl.on_ray.plan import (
@@ -96,8 +96,8 @@ def run_study(
     place = place_of(study.address)
     _say_all([*data_lines(albums[0]), *place_lines(place, has_joined())], say)
     with _tidied_when_interrupted(folder), joined(place.address) as resources:
-        later = grown(resources)
-        slots = divide(later, study.workers_per_trial, most_trials(study), study.trials_per_gpu)
+        workers, most = study.workers_per_trial, most_trials(study)
+        later, slots = divide_grown(resources, grown(resources), workers, most, study.trials_per_gpu)
         fleet = fleet_of(later.nodes, slots)
         _check_prices(study, fleet, [node.node_type for node in later.nodes], folder)
         plan = make_plan(study, albums, slots, cache, known_precisions(folder))
@@ -149,7 +149,7 @@ def _train(
 ) -> None:
     deadline = Earliest((_deadline(plan.study, begin), Budget(recorder, plan.study.search_worker_seconds)))
     stages = _stages(plan, recorder, folder, slots, fleet, deadline, watcher, say)
-    run_stages(stages, plan, recorder, folder, workplace_of(plan, folder, slots), slots, deadline, fleet)
+    run_stages(stages, plan, recorder, folder, workplace_of(plan, folder, slots), slots, deadline, fleet, say)
     if plan.study.budget_hours is not None:
         say(used_line(recorder.trials.values(), recorder.epochs, plan.study.budget_hours))
     watcher.step(REPORT, 0)
@@ -194,7 +194,7 @@ def _stages(
         return stage
 
     def search() -> Stage:
-        stage = Search(plan, recorder, folder.checkpoints, deadline, watcher.settled)
+        stage = Search(plan, recorder, folder.checkpoints, deadline, watcher.settled, fleet)
         watcher.step(SEARCH, stage.left)
         return stage
 

@@ -42,12 +42,13 @@ def run_stages(
     slots: Slots,
     deadline: Deadline,
     fleet: Fleet = NO_FLEET,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Goes through the stages, records their trials, and returns when the last is over."""
     bridge = Bridge(
         plan, recorder, slots.workers, deadline, lambda trial, report: searcher.trial_ended(trial, report), fleet
     )
-    scheduler = make_study_scheduler(plan, bridge, slots.count)
+    scheduler = make_study_scheduler(plan, bridge, slots.count, say)
     scheduler.replay(recorder)
     searcher = Stages(stages)
     run_tune(
@@ -110,10 +111,12 @@ def _ours_in(error: BaseException | None) -> RaytlError | None:
     return error
 
 
-def make_study_scheduler(plan: Plan, bridge: Bridge, workers_kept: int) -> StudyScheduler:
+def make_study_scheduler(
+    plan: Plan, bridge: Bridge, workers_kept: int, say: Callable[[str], None] = lambda line: None
+) -> StudyScheduler:
     """The study's scheduler; its first rung lies at a ninth of the longest run."""
     study = plan.study
     longest = max(part.default.epochs for part in plan.backbones)
     grace = max(1, longest // RUNG_SHARE)
     make_child = partial(make_scheduler, study.scheduler, longest, study.seed, study.brackets, grace)
-    return StudyScheduler(make_child, bridge, study.rungs_per_backbone, workers_kept)
+    return StudyScheduler(make_child, bridge, study.rungs_per_backbone, workers_kept, say)

@@ -6,6 +6,14 @@ beside the head in a container of its own and is not seen: there the machines co
 
 Nothing is asked of the autoscaler. It sees the places that trials wait for, never more of them than slots, and they are
 gone with the study, however that ends; Ray's `request_resources` would hold machines after a driver was killed.
+
+Types with GPUs count where machines with GPUs run, or none but the head does: a search that asks for GPUs could use
+none of the processors that run.
+
+Trials of several workers are divided for the machines that are there, and only where these have no room for one of them
+for the machines that may come, one trial at a time. A group waits until all of its workers have their places. Were more
+groups begun than the autoscaler can bring machines for, those without would wait for ever, and the study with them:
+the others keep their places until its end. So to use more machines, have them started before (`min_workers`).
 """
 
 from __future__ import annotations
@@ -21,7 +29,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytl.money import NODE
-from raytl.on_ray.cluster import MEMORY_PER_WORKER_BYTES, Node, Resources
+from raytl.on_ray.cluster import MEMORY_PER_WORKER_BYTES, Node, Resources, Slots, divide
 
 HEAD_MARK = "node:__internal_head__"  # Ray gives this resource to one machine only
 PATIENCE_SECONDS = 30.0  # chosen: a worker process starts in 2 to 10 s
@@ -57,10 +65,24 @@ def grown(resources: Resources) -> Resources:
         return resources
     limits = _limits_of(heads[0], str(ray.get_runtime_context().gcs_address))
     workers = [node for node in resources.nodes if node.node_id != heads[0]]
-    come = list(machines_to_come(limits, workers))
+    come = list(machines_to_come(limits, workers, resources.gpus > 0))
     return Resources(
         (*resources.nodes, *(node for node, _ in come)), resources.memory_bytes + sum(memory for _, memory in come)
     )
+
+
+def divide_grown(
+    now: Resources, later: Resources, workers: int, most: int, trials_per_gpu: int = 1
+) -> tuple[Resources, Slots]:
+    """What trials are divided for, of the machines that are there and those with what may come; and how they share it.
+
+    Raises:
+        MachineError: where not even one trial fits.
+    """
+    there = sum(node.places(1, later.gpus > 0, trials_per_gpu) for node in now.nodes)
+    if workers > 1 and there >= workers:
+        return now, divide(now, workers, most, trials_per_gpu)
+    return later, divide(later, workers, most if workers == 1 or later == now else 1, trials_per_gpu)
 
 
 def growth_lines(now: Resources, later: Resources) -> tuple[str, ...]:
@@ -74,14 +96,18 @@ def growth_lines(now: Resources, later: Resources) -> tuple[str, ...]:
     return (line,) if count else ()
 
 
-def machines_to_come(limits: Limits, workers: Sequence[Node]) -> Iterator[tuple[Node, int]]:
+def machines_to_come(limits: Limits, workers: Sequence[Node], has_gpus: bool = False) -> Iterator[tuple[Node, int]]:
     """Each machine that may join these `workers`, with its memory in bytes; those with GPUs come first.
+
+    None with GPUs joins workers of which none has any, unless the head `has_gpus`.
 
     One whose memory nobody has said is taken to have enough. One whose processors nobody has said is like those of its
     type that run, and is left out where none does. A worker that says no type may be of any.
     """
     left = limits.most - len(workers)
-    for kind in sorted(limits.kinds, key=lambda each: -each.gpus):
+    with_gpus = has_gpus or any(node.gpus for node in workers) or not any(node.cpus for node in workers)
+    kinds = [kind for kind in limits.kinds if with_gpus or not kind.gpus]
+    for kind in sorted(kinds, key=lambda each: -each.gpus):
         running = [node for node in workers if node.node_type in (kind.name, NODE)]
         node = _machine(kind, running)
         count = min(left, kind.most - len(running))
@@ -99,20 +125,22 @@ def _machine(kind: Kind, running: Sequence[Node]) -> Node | None:
 
 
 def limits_in(config: Mapping[str, Any]) -> Limits:
-    """What an autoscaler's file (Ray's cluster.yaml, with its defaults filled in or not) lets it start."""
+    """What an autoscaler's file (Ray's cluster.yaml, with its defaults filled in or not) lets it start.
+
+    The head's type is one of them where it may have workers: machines of one's own (`provider: local`) are of one type.
+    """
     most = int(config.get("max_workers", 0))
     kinds = (
         Kind(
             name=name,
-            most=int(kind.get("max_workers", most)),
+            most=int(kind.get("max_workers", 0 if name == config.get("head_node_type") else most)),
             cpus=_whole(kind.get("resources", {}).get("CPU")),
             gpus=_whole(kind.get("resources", {}).get("GPU")) or 0,
             memory_bytes=_whole(kind.get("resources", {}).get("memory")),
         )
         for name, kind in config.get("available_node_types", {}).items()
-        if name != config.get("head_node_type")
     )
-    return Limits(tuple(kinds), most)
+    return Limits(tuple(kind for kind in kinds if kind.most > 0), most)
 
 
 def _whole(number: float | None) -> int | None:

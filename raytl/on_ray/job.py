@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -105,7 +104,6 @@ class RunFacts:
     precision: str
     peak_memory_bytes: int | None
     notes: tuple[str, ...]
-    weights: Mapping[str, object]
     stored_bytes: int | None = None
     node_id: str = ""
 
@@ -116,7 +114,7 @@ class Report:
 
     `ended` is None while the job goes on, else completed, diverged, failed or `UNWRITABLE`. `test` comes with the last
     report of a final model, `weights` where they are wanted; `row` is None where an epoch was not finished, or where
-    nothing was left to train.
+    nothing was left to train. A group that had no machine yet left its task waiting for `waited_seconds`.
     """
 
     job: Job
@@ -126,3 +124,4 @@ class Report:
     reason: str | None = None
     test: FinalFigures | None = None
     weights: tuple[Histogram, ...] = ()
+    waited_seconds: float = field(default=0.0, compare=False)  # measured, as above

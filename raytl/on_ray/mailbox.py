@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -24,6 +25,8 @@ class Mailbox:
         self._asked = 0
         self._arrived: set[int] = set()
         self._heard: dict[int, float] = {}  # seconds of the loop's clock at which each worker was last alive
+        self._given = 0.0  # seconds of the same clock
+        self._waited: float | None = None
         self._reports: list[Report | Done] = []
         self._changed = asyncio.Condition()
 
@@ -32,12 +35,15 @@ class Mailbox:
         async with self._changed:
             self._number, self._task = self._number + 1, task
             self._asked, self._arrived, self._reports = 0, set(), []
+            self._given, self._waited = asyncio.get_running_loop().time(), None
             self._changed.notify_all()
 
     async def take(self, after: int) -> tuple[int, Task | None]:
         """The number and the task that follow the one numbered `after`, as soon as there is one."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._number > after)
+            if self._waited is None:
+                self._waited = asyncio.get_running_loop().time() - self._given
             return self._number, self._task
 
     async def alive(self, worker: int) -> None:
@@ -71,7 +77,8 @@ class Mailbox:
         """A worker's report on a task; of one that has been ended nobody wants any more."""
         async with self._changed:
             if number == self._number:
-                self._reports.append(report)
+                waited = self._waited or 0.0
+                self._reports.append(replace(report, waited_seconds=waited) if isinstance(report, Report) else report)
                 self._changed.notify_all()
 
     async def ask(self, count: int, seconds: float) -> Report | Done | None:

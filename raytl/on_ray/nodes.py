@@ -31,14 +31,12 @@ def check_nodes(folder: StudyFolder, given: Sequence[Path] = ()) -> None:
     One that turns out to be gone is none of them: Ray may call it alive for a minute after its end.
 
     Raises:
-        StorageError: one line for each machine that cannot.
+        StorageError: this machine cannot write there, or one line for each other that cannot.
     """
     alive = [node for node in ray.nodes() if node["Alive"]]
     if len(alive) < 2:
         return
-    folder.checkpoints.mkdir(exist_ok=True)
-    seen = folder.checkpoints.resolve() / f"{TEMPORARY}{os.getpid()}-seen"
-    seen.write_text("")
+    seen = _left_to_see(folder)
     try:
         asked = [_asked(node, seen, given) for node in alive]
         told = [(node["NodeID"], _answer(node, task)) for node, task in zip(alive, asked, strict=True)]
@@ -48,6 +46,20 @@ def check_nodes(folder: StudyFolder, given: Sequence[Path] = ()) -> None:
         seen.unlink(missing_ok=True)
     if problems:
         raise StorageError(*problems)
+
+
+def _left_to_see(folder: StudyFolder) -> Path:
+    """A file that every machine has to see."""
+    try:
+        folder.checkpoints.mkdir(exist_ok=True)
+        seen = folder.checkpoints.resolve() / f"{TEMPORARY}{os.getpid()}-seen"
+        seen.write_text("")
+    except OSError as error:
+        raise StorageError(
+            f"{folder.checkpoints}: cannot be written ({error.strerror or error}); make room, mend the folder, or give "
+            "one that can be written with --out"
+        ) from error
+    return seen
 
 
 def _asked(node: dict[str, str], seen: Path, given: Sequence[Path]) -> ray.ObjectRef[str]:

@@ -11,6 +11,8 @@ from raytl.family import with_views
 from raytl.identity import trial_id
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.earlier import attempts_of, end_earlier
+from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import BackbonePlan, Plan
 from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
@@ -79,6 +81,17 @@ class BackboneProposals:
         """How many trials have not been proposed, those of an earlier run that are to go on among them."""
         return self._left + len(self._again)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a trial of an earlier run is to go on."""
+        return bool(self._again)
+
+    def give_up(self) -> list[str]:
+        """The names of trials of an earlier run that would go on; from now on they do not."""
+        names = [job.trial_id for job in self._again]
+        self._again.clear()
+        return names
+
     def next(self) -> Job | None:
         """The next recipe to train, or None where trials or space are used up."""
         if self._again:
@@ -119,8 +132,8 @@ class BackboneProposals:
 
 def _again(row: TrialRow, epochs: Sequence[EpochRow]) -> Job:
     """The job of a trial that did not end, after its recorded epochs."""
-    attempt = 1 + max((each.attempt for each in epochs), default=1)
-    return Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=len(epochs), attempt=attempt)
+    count = len(epochs)
+    return Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=count, attempt=1 + attempts_of(epochs))
 
 
 def _ended(row: TrialRow) -> bool:
@@ -130,7 +143,9 @@ def _ended(row: TrialRow) -> bool:
 class Proposals:
     """All backbones' proposals, served in turn; none once the deadline has passed.
 
-    `settled` hears of each backbone that ends with trials left.
+    Trials of an earlier run go on wherever their backbone lies; those that the deadline leaves no time for end. A
+    backbone gives its trials up only when none of them is under way. `settled` hears of each backbone that ends with
+    trials left, `given_up` of each trial that is ended.
     """
 
     def __init__(
@@ -140,8 +155,11 @@ class Proposals:
         deadline: Deadline,
         ladder: Mapping[str, Rungs] | None = None,
         settled: Settled = lambda backbone, left_out, reason: None,
+        given_up: Callable[[TrialRow], None] = lambda trial: None,
+        fleet: Fleet = NO_FLEET,
     ) -> None:
         self._deadline, self._shares, self._settled = deadline, Shares(plan, recorder), settled
+        self._recorder, self._given_up, self._fleet = recorder, given_up, fleet
         rungs = ladder or {}
         earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
         self._children = {
@@ -164,23 +182,26 @@ class Proposals:
 
     def next(self) -> Job | None:
         """The next job of the next backbone that has one."""
-        while self._turn:
+        late = self._deadline.passed
+        for _ in range(len(self._turn)):
             backbone = self._turn.popleft()
             child = self._children[backbone]
-            reason = (
-                self._deadline.late if self._deadline.passed else USED_UP if self._shares.in_reach(backbone) else BEHIND
-            )
-            job = child.next() if reason == USED_UP else None
-            if job is not None:
+            if late:
+                self._give_up(child)
+            reason = self._deadline.late if late else USED_UP if self._shares.in_reach(backbone) else BEHIND
+            job = child.next() if child.goes_on or reason == USED_UP else None
+            if job is not None or (reason == BEHIND and self._shares.under_way(backbone)):
                 self._turn.append(backbone)
-                return job
-            if child.left:
+            elif child.left:
                 self._settled(backbone, child.left, reason)
+            if job is not None:
+                return job
         return None
 
-    def _reason(self, backbone: str) -> str:
-        """Why a backbone would have no further trial while there is time for one."""
-        return USED_UP if self._shares.in_reach(backbone) else BEHIND
+    def _give_up(self, child: BackboneProposals) -> None:
+        for name in child.give_up():
+            trial, berth = self._recorder.trials[name], self._fleet.berth("")
+            self._given_up(end_earlier(self._recorder, trial, self._deadline.why, berth))
 
     def tell(self, trial: TrialRow) -> None:
         """What became of a trial, from the record."""

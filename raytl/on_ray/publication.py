@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from raytl.data.album import Album
 from raytl.on_ray.plan import Plan
 from raytl.redaction import redacted
 from raytl.results.folder import StudyFolder
@@ -36,20 +37,26 @@ def _final(row: ConfirmedRow, recorder: Recorder, folder: StudyFolder) -> Final:
     return Final(row, trial.recipe, folder.checkpoints / row.trial_id, trial.parameters)
 
 
+def _album_of(plan: Plan, final: Final) -> Album:
+    """The pictures under the split of a final model; those that are searched where the study has that split no more."""
+    return plan.albums[final.row.split] if final.row.split < len(plan.albums) else plan.album
+
+
 def _publish(plan: Plan, recorder: Recorder, folder: StudyFolder, finals: Sequence[Final]) -> None:
     chosen = choose_published(finals, recorder.metric, plan.study.limits)
     path = folder.models / chosen.row.backbone
     table = load_tables(folder).predictions
-    card = study_card(redacted(plan.study.data), plan.album, finals, chosen, table, plan.study.limits)
-    save_final(chosen, plan.album.classes, path, card)
+    album = _album_of(plan, chosen)
+    card = study_card(redacted(plan.study.data), album, finals, chosen, table, plan.study.limits)
+    save_final(chosen, album.classes, path, card)
     for final in finals:  # what the folder held before
         if final is not chosen and final.row.model_path:
             recorder.published(replace(final.row, model_path=None))
     recorder.published(replace(chosen.row, model_path=str(path.relative_to(folder.root))))
     predictions = [row for row in prediction_rows(table) if row.trial_id == chosen.row.trial_id]
     resize = chosen.recipe.eval_resize
-    test = keep(plan.album, resize, plan.cache, plan.study.store_limit_bytes).test
-    drawn = draw_final(predictions, test, plan.album.classes, save_heat(path, predictions, test))
+    test = keep(album, resize, plan.cache, plan.study.store_limit_bytes).test
+    drawn = draw_final(predictions, test, album.classes, save_heat(path, predictions, test))
     show_final(recorder.board, chosen.row.trial_id, drawn)
     gallery, name = BoardWriter(folder.tensorboard_finals), chosen.row.backbone
     trial, epochs = recorder.trials[chosen.row.trial_id], recorder.epochs[chosen.row.trial_id]

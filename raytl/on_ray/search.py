@@ -1,4 +1,4 @@
-"""The search stage: what is tried of all backbones, and which checkpoints are kept."""
+"""The search stage: what is tried of all backbones; checkpoints are kept while a trial may go on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.ladder import climb
 from raytl.on_ray.plan import Plan
@@ -26,11 +27,15 @@ class Search(Stage):
         checkpoints: Path,
         deadline: Deadline,
         settled: Settled = lambda backbone, left_out, reason: None,
+        fleet: Fleet = NO_FLEET,
     ) -> None:
         parts = plan.backbones if plan.study.policy == LADDER else ()
         rungs = {part.backbone: climb(part, recorder, plan.study) for part in parts}
-        self._proposals = Proposals(plan, recorder, deadline, rungs, settled)
-        self._keeper = Keeper(checkpoints, recorder)
+        self._proposals = Proposals(plan, recorder, deadline, rungs, settled, self._forget, fleet)
+        self._checkpoints = checkpoints
+        for trial in recorder.trials.values():  # a kill may have fallen between the end of one and what follows it
+            if trial.stage == STAGE and trial.status != "running":
+                self._forget(trial)
 
     @property
     def left(self) -> int:
@@ -42,31 +47,10 @@ class Search(Stage):
         return self._proposals.next()
 
     def trial_ended(self, trial: TrialRow, report: Report | None) -> None:
-        """Lets the searchers hear of it, and keeps its checkpoint or not."""
+        """Lets the searchers hear of it, and removes its checkpoint."""
         self._proposals.tell(trial)
-        self._keeper.ended(trial)
+        self._forget(trial)
 
-
-class Keeper:
-    """Removes checkpoints of search trials that are over, but for the best one of each backbone."""
-
-    def __init__(self, checkpoints: Path, recorder: Recorder) -> None:
-        self._checkpoints, self._recorder = checkpoints, recorder
-        self._best: dict[str, TrialRow] = {}
-        for trial in recorder.trials.values():  # of an earlier run of the study
-            if trial.stage == STAGE and trial.status != "running":
-                self.ended(trial)
-
-    def ended(self, trial: TrialRow) -> None:
-        """Keeps the better of a trial and its backbone's best so far."""
-        best = self._best.get(trial.backbone)
-        usable = trial.status in ("completed", "stopped")
-        if usable and (best is None or self._recorder.metric.key(trial) < self._recorder.metric.key(best)):
-            self._best[trial.backbone] = trial
-            self._remove(best)
-        else:
-            self._remove(trial)
-
-    def _remove(self, trial: TrialRow | None) -> None:
-        if trial is not None:
-            shutil.rmtree(self._checkpoints / trial.trial_id, ignore_errors=True)
+    def _forget(self, trial: TrialRow) -> None:
+        """Removes a checkpoint: trials that are over are not gone on from, and final models begin anew."""
+        shutil.rmtree(self._checkpoints / trial.trial_id, ignore_errors=True)

@@ -23,7 +23,8 @@ class Shares:
     """Says which backbones go on. Under the policy `flat` all of them do.
 
     A backbone drops out after half its trials if its best validation accuracy (or macro F1) lies below the best
-    backbone's by more than the noise of two such figures. Losses have no known noise: with `val_loss` all go on.
+    backbone's by more than the noise of two such figures. Losses have no known noise: with `val_loss` all go on. One
+    without a figure is not judged while a trial of it is under way.
     """
 
     def __init__(self, plan: Plan, recorder: Recorder) -> None:
@@ -39,10 +40,16 @@ class Shares:
         begun = sum(row.backbone == backbone and row.stage == "search" for row in rows)
         if begun < fair_trials(study.trials):
             return True
-        own = self._best(row for row in rows if row.backbone == backbone)
-        best = self._best(rows)
+        own, best = self._best(row for row in rows if row.backbone == backbone), self._best(rows)
+        if own is None or best is None:
+            return best is None or self.under_way(backbone)
         return own >= best - REACH * math.sqrt(max(best * (1 - best), 1 / self._pictures) / self._pictures)
 
-    def _best(self, rows: Iterable[TrialRow]) -> float:
+    def under_way(self, backbone: str) -> bool:
+        """Whether a trial of the backbone has begun and not ended."""
+        rows = self._recorder.trials.values()
+        return any(row.backbone == backbone and row.stage == "search" and row.status == "running" for row in rows)
+
+    def _best(self, rows: Iterable[TrialRow]) -> float | None:
         figures = (getattr(row, self._recorder.metric.name) for row in rows if row.status in ("completed", "stopped"))
-        return max((figure for figure in figures if figure is not None), default=0.0)
+        return max((figure for figure in figures if figure is not None), default=None)

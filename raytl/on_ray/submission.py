@@ -80,10 +80,19 @@ def submit(study: Study, out: Path | None, words: Sequence[str] = ()) -> Submitt
             client = _connect(given or AUTO)
             _furnish(Path(room), replace(study, address=AUTO))
             client.submit_job(entrypoint=shlex.join(command), submission_id=job, runtime_env={"working_dir": room})
-            return Submitted(job, client.get_address())
     except Exception as error:  # Ray's client raises whatever it meets: of requests, of aiohttp, its own
         where = redacted(given or AUTO)
         raise MachineError(f"no cluster took the job at {where!r}: {redacted(str(error))}; {REACHING}") from error
+    return Submitted(job, _address_of(client, given))
+
+
+def _address_of(client: Client, given: str | None) -> str:
+    """Of a cluster that has taken a job; whoever is told that none has would begin a second one."""
+    try:
+        return client.get_address()
+    except Exception:  # as above
+        named = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), AUTO)
+        return named if given in (None, AUTO) else str(given)
 
 
 def path_problems(study: Study) -> list[str]:

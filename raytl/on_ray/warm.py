@@ -58,5 +58,5 @@ def failure(task: Task, error: RaytlError) -> Report | Done:
     reason = "; ".join(error.problems)
     if not isinstance(task, Job):
         return Done(task, reason=reason)
-    facts = RunFacts(socket.gethostname(), "", None, (), {}, node_id=own_node())
+    facts = RunFacts(socket.gethostname(), "", None, (), node_id=own_node())
     return Report(task, None, facts, ended=UNWRITABLE if isinstance(error, StorageError) else "failed", reason=reason)

@@ -188,7 +188,6 @@ def _facts(job: Job, run: Run | None, notes: tuple[str, ...], world: World) -> R
         peak_memory_bytes=peak_bytes(world.device),
         stored_bytes=run.fronts.stored_bytes if run else None,
         notes=(*notes, *(run.notes if run else ())),
-        weights=vars(run.model.weights) if run else {},
         node_id=own_node(),
     )
 

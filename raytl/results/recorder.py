@@ -54,7 +54,8 @@ class Watcher(Protocol):
 class Ending:
     """How a trial ended, and what its worker found out.
 
-    `worker_seconds` are given for trials that did not hold workers from their start to their end.
+    `worker_seconds` are given for trials that did not hold workers from their start to their end, `waited_seconds` for
+    those that had to wait for their workers' machines.
     """
 
     status: str
@@ -69,6 +70,7 @@ class Ending:
     node_type: str | None = None
     node_share: float | None = None
     worker_seconds: float | None = None
+    waited_seconds: float = 0.0
 
 
 class Recorder:
@@ -217,5 +219,5 @@ def _held(trial: TrialRow, ending: Ending, ended_at: datetime) -> float:
     own = ending.worker_seconds
     if own is None:
         begun = trial.resumed_at or trial.started_at
-        own = max(0.0, (ended_at - begun).total_seconds()) * trial.worker_count
+        own = max(0.0, (ended_at - begun).total_seconds() - ending.waited_seconds) * trial.worker_count
     return (trial.worker_seconds or 0.0) + own

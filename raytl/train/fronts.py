@@ -51,6 +51,8 @@ def open_fronts(
         return fronts
     uses = recipe.epochs * cache.sharers
     val = store_view(model, recipe, data.val, 0, (recipe.freeze_depth,), precision, cache, uses)
+    if val.entries is None:
+        fronts.notes.append(val.reason)
     stored = partial(_stored_views, model, recipe, data.train, precision=precision, cache=cache, fronts=fronts)
     return replace(
         fronts,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +63,8 @@ def choose_published(finals: Sequence[Final], metric: Metric, limits: Limits = N
     """`choose_final`, or the nearest to it of which there still is a checkpoint.
 
     Publishing removes the checkpoints of what was not chosen. Where a study goes on, under other limits or with more
-    seeds, such a run may be the chosen one: then another seed of the same recipe stands for it, or what was published
-    stays.
+    seeds, such a run may be the chosen one: then another seed of the same recipe stands for it, of the same split where
+    there is one, or what was published stays.
     """
     chosen = choose_final(finals, metric, limits)
     if chosen.row.model_path or chosen.checkpoint.is_dir():
@@ -72,7 +72,8 @@ def choose_published(finals: Sequence[Final], metric: Metric, limits: Limits = N
     there = [each for each in finals if each.checkpoint.is_dir()]
     alike = [each for each in there if recipe_key(each) == recipe_key(chosen)]
     published = [each for each in there if each.row.model_path]
-    return min(alike or published, key=lambda final: metric.key(final.row), default=chosen)
+    near = [each for each in alike if each.row.split == chosen.row.split]
+    return min(near or alike or published, key=lambda final: metric.key(final.row), default=chosen)
 
 
 def excess_of(finals: Sequence[Final], limits: Limits) -> str | None:
@@ -167,7 +168,7 @@ def confusion_picture(predictions: Sequence[PredictionRow], classes: tuple[str, 
 def mistakes_picture(predictions: Sequence[PredictionRow], pictures: PictureSet, classes: tuple[str, ...]) -> bytes:
     """The test pictures that one final model was most wrongly sure of, as PNG."""
     order = {path: index for index, path in enumerate(pictures.paths)}
-    wrong = _worst(predictions)[:WORST]
+    wrong = _worst(_with_picture(predictions, order))[:WORST]
     return mistakes_png([(np.array(pictures.picture(order[row.path])), _caption(row)) for row in wrong])
 
 
@@ -185,7 +186,9 @@ def save_heat(folder: Path, predictions: Sequence[PredictionRow], pictures: Pict
 def heat_picture(loaded: LoadedModel, predictions: Sequence[PredictionRow], pictures: PictureSet) -> bytes:
     """What speaks for the predicted classes, by Grad-CAM, in the worst mistakes and in some right answers, as PNG."""
     order = {path: index for index, path in enumerate(pictures.paths)}
-    rows = explained(predictions)
+    rows = explained(_with_picture(predictions, order))
+    if not rows:
+        return heat_png([], "no predictions")
     sources = [np.array(pictures.picture(order[row.path])) for row in rows]
     try:
         maps = heat_maps(loaded, sources, [loaded.classes.index(row.predicted) for row in rows])
@@ -194,6 +197,11 @@ def heat_picture(loaded: LoadedModel, predictions: Sequence[PredictionRow], pict
     squares = center_squares(sources, View(loaded.input.image_size, loaded.input.mean, loaded.input.std))
     shown = zip(squares.permute(0, 2, 3, 1).numpy(), maps, map(_verdict, rows), strict=True)
     return heat_png(list(shown), "no predictions")
+
+
+def _with_picture(predictions: Sequence[PredictionRow], there: Container[str]) -> list[PredictionRow]:
+    """Those whose picture can be shown: a study that goes on may have lost some, or test on others."""
+    return [row for row in predictions if row.path in there]
 
 
 def explained(predictions: Sequence[PredictionRow]) -> list[PredictionRow]:

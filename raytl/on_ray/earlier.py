@@ -1,0 +1,39 @@
+"""Trials that an earlier run of a study left under way: which attempt comes next, and how one ends that nobody goes on
+with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raytl.on_ray.fleet import Berth
+from raytl.results.recorder import Ending, Recorder
+from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.usage import held_seconds
+
+
+def attempts_of(epochs: Sequence[EpochRow]) -> int:
+    """How many attempts a trial that was begun has had, by its recorded epochs."""
+    return max((row.attempt for row in epochs), default=1)
+
+
+def end_earlier(recorder: Recorder, trial: TrialRow, why: str, berth: Berth) -> TrialRow:
+    """Records the end of a trial of an earlier run, as of its last recorded epoch: since then nobody has worked on it.
+
+    `why` it is not gone on with matters only where it is not complete. One without an epoch has no figure, so it has
+    failed.
+    """
+    epochs = recorder.epochs[trial.trial_id]
+    status, reason = "failed", f"{why} before its first epoch"
+    if epochs:
+        status, reason = "stopped", f"{why} after epoch {epochs[-1].epoch}"
+    if epochs and epochs[-1].epoch >= trial.recipe.epochs:
+        status, reason = "completed", ""
+    ending = Ending(
+        status,
+        reason or None,
+        attempts=attempts_of(epochs),
+        node_type=berth.node_type,
+        node_share=berth.node_share,
+        worker_seconds=held_seconds(trial, epochs) - (trial.worker_seconds or 0.0),
+    )
+    return recorder.end(trial.trial_id, ending)

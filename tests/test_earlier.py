@@ -1,0 +1,38 @@
+"""A trial of an earlier run that nobody goes on with ends as of its last recorded epoch."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from raytl.on_ray.earlier import attempts_of, end_earlier
+from raytl.on_ray.fleet import Berth
+from tests.plans import BASE, make_recorder
+from tests.rows import START, epoch_row, trial_row
+
+
+def test_attempts_are_those_of_the_recorded_epochs() -> None:
+    assert attempts_of([]) == 1
+    assert attempts_of([epoch_row(epoch=1), epoch_row(epoch=2, attempt=3), epoch_row(epoch=3, attempt=2)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "reason"),
+    [
+        (0, "failed", "it was late before its first epoch"),
+        (1, "stopped", "it was late after epoch 1"),
+        (BASE.epochs, "completed", None),
+    ],
+)
+def test_how_it_ends_follows_from_its_epochs(tmp_path: Path, count: int, status: str, reason: str | None) -> None:
+    with closing(make_recorder(tmp_path)) as recorder:
+        recorder.start(trial_row(trial_id="t", recipe=BASE, started_at=START, worker_count=2))
+        for epoch in range(1, count + 1):
+            recorder.epoch(epoch_row(trial_id="t", epoch=epoch, ended_at=START + timedelta(seconds=epoch)))
+        row = end_earlier(recorder, recorder.trials["t"], "it was late", Berth("large", 0.5))
+    assert (row.status, row.reason, row.epochs_run, row.worker_seconds) == (status, reason, count, 2.0 * count)
+    assert (row.node_type, row.node_share) == ("large", 0.5)
+    assert (row.val_accuracy is None) == (count == 0), "only one without an epoch has no figure"
