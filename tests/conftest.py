@@ -35,7 +35,7 @@ def one_ray() -> Iterator[None]:
     from raytl.on_ray.cluster import joined
 
     if not ray.is_initialized():
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     with joined(None):
         yield
     ray.shutdown()

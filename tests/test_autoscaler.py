@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,7 +102,10 @@ def growing(tmp_path: Path) -> Iterator[Growing]:
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
     }
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=0"]
-    options = ["--include-dashboard=false", f"--autoscaling-config={file}"]
+    # A folder of its own: from Ray's usual one others would take the address of what this test has killed. Short, since
+    # the names of sockets are.
+    place = tempfile.mkdtemp(prefix="ray")
+    options = ["--include-dashboard=false", f"--autoscaling-config={file}", f"--temp-dir={place}"]
     with (tmp_path / "ray.log").open("wb") as log:
         head = subprocess.Popen([*ray, *options], env=variables, stdout=log, stderr=log, start_new_session=True)
     command = Command(head, tmp_path / "ray.log", mark)
@@ -111,6 +116,7 @@ def growing(tmp_path: Path) -> Iterator[Growing]:
             os.kill(pid, signal.SIGKILL)
         head.poll()
         time.sleep(0.2)
+    shutil.rmtree(place)
 
 
 def test_a_search_makes_its_cluster_grow_and_no_further_than_it_can_use(growing: Growing, tmp_path: Path) -> None:
