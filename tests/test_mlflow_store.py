@@ -29,7 +29,7 @@ PLAN = Plan(backbones=("tiny_vit",), trials=2, epochs=2, seeds=2, roles=("best",
 
 def test_without_mlflow_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"mlflow-skinny, which is not installed; type pip install 'raytl\[mlflow\]'"):
+    with pytest.raises(ConfigError, match=r"mlflow-skinny, which is not installed; type pip install '.\[mlflow\]'"):
         send_runs("sqlite:///x.db", "a", [])
 
 
