@@ -13,13 +13,15 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-# Chosen: four times what a placement takes where there is room for it; later there may never be, since a node is gone.
-OWN_PLACE_SECONDS = 40.0
 QUIET_SECONDS = 60.0  # chosen: a machine of a cloud takes longer; who has been waiting for a minute wonders why
 
 
 def keep_actors(controller: Any, resources: Any, count: int) -> None:
-    """Lets `controller` (Tune's) keep `count` idle actors with these resources, and trials wait for their own."""
+    """Lets `controller` (Tune's) keep `count` idle actors with these resources, and trials wait for their own.
+
+    Schedulers are given a wrapper, made anew for each call: what is set there is gone with it.
+    """
+    controller = getattr(controller, "_tune_controller", controller)
     controller._actor_cache.increase_max(resources, count)
     controller._maybe_reuse_cached_actor = own_first(
         controller._maybe_reuse_cached_actor,
@@ -56,25 +58,14 @@ class Idleness:
             self._say("waiting: no machine has room for a worker; `ray status` says what is there and what may come")
 
 
-def own_first(
-    reuse: Callable[[Any], bool],
-    actors: Any,
-    unplaced: Callable[[], Collection[Any]],
-    now: Callable[[], float] = time.monotonic,
-) -> Any:
-    """Tune's `reuse` (takes an idle actor for a trial) for trials without an actor, or with one that finds no place.
+def own_first(reuse: Callable[[Any], bool], actors: Any, unplaced: Callable[[], Collection[Any]]) -> Any:
+    """Tune's `reuse` (takes an idle actor for a trial) for trials without an actor, or with one that has no place yet.
 
     An actor that has its place is waited for however long its imports take: should its process or node die, Ray says
     so and Tune begins another. `unplaced` gives the actors that still wait for a node with room.
     """
-    waiting: dict[Any, float] = {}
 
     def reuse_late(trial: Any) -> bool:
-        if trial not in actors:
-            waiting.pop(trial, None)
-            return reuse(trial)
-        since = waiting.setdefault(trial, now())
-        overdue = now() - since >= OWN_PLACE_SECONDS and actors[trial] in unplaced()
-        return reuse(trial) if overdue else False
+        return reuse(trial) if trial not in actors or actors[trial] in unplaced() else False
 
     return reuse_late
