@@ -51,7 +51,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 def _add_search(parser: argparse.ArgumentParser) -> None:
     add, small = parser.add_argument, ",".join(OWN_PICTURES.backbones)
     add("--backbones", metavar="A,B", help=f"timm or torchvision names, or the carried tiny_ ones (default: {small})")
-    _add_own(parser, "--weights", "pretrained|none|DIR", "published, random, or <backbone>.safetensors from a folder")
+    _add_own(parser, "--weights", "pretrained|none|DIR", "published, random, or <backbone>.safetensors|.pth there")
     _add_own(parser, "--trials", "N", "search trials per backbone")
     add("--epochs", metavar="N", help=f"epochs of a full run (default: {_EPOCHS})")
     add("--image-size", metavar="PIXELS", help="of pictures (default: each backbone's own size)")

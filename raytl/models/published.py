@@ -18,6 +18,7 @@ from raytl.errors import ConfigError, MachineError
 from raytl.models.carried import carried_weights_path
 
 PUBLISHED = "pretrained"
+IN_FOLDER = (".safetensors", ".pth")  # what a person's folder may hold; the first goes before the second
 PROBE_SECONDS = 5.0  # chosen: a host that answers at all answers sooner, and nobody likes to wait for "no"
 
 
@@ -55,12 +56,15 @@ def find_weights(backbone: str, weights: str) -> WeightsFile:
 def _in_folder(backbone: str, folder: Path) -> WeightsFile:
     if not folder.is_dir():
         raise ConfigError(f"weights={str(folder)!r}: must be 'pretrained', 'none' or an existing folder")
-    for suffix in (".safetensors", ".pth"):
+    for suffix in IN_FOLDER:
         path = folder / f"{backbone}{suffix}"
         if path.is_file():
             return WeightsFile(path, "folder", str(path))
-    there = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
-    raise MachineError(f"{backbone}: no {backbone}.safetensors in {folder} (it has: {there})")
+    there = ", ".join(sorted({each.stem for each in folder.iterdir() if each.suffix in IN_FOLDER})) or "none"
+    raise MachineError(
+        f"{backbone}: no {backbone}.safetensors in {folder}, nor a .pth (it has: {there}); put one there, name another "
+        "folder, or say weights='none' (--weights none)"
+    )
 
 
 def _from_timm(backbone: str) -> WeightsFile:
