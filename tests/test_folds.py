@@ -11,8 +11,9 @@ import torch
 
 from raytl.data.pixels import StoredPixels
 from raytl.data.store import FitData, PictureSet
+from raytl.train import folds
 from raytl.train.cache import PrefixCache
-from raytl.train.folds import FOLDS, REPEATS, _folds, cross_validate
+from raytl.train.folds import FOLDS, REPEATS, _folds, _side_by_side, cross_validate
 from raytl.train.world import World
 from tests.tiny import ACCURACY, start, tiny_data, tiny_recipe
 
@@ -36,19 +37,30 @@ def picked(pictures: PictureSet, rows: np.ndarray) -> PictureSet:
 
 
 def test_folds_hold_every_picture_out_as_often_and_keep_classes_together(data: FitData) -> None:
-    folds = _folds(data)
-    assert len(folds) == FOLDS * REPEATS
-    held = np.concatenate([rows for _, rows in folds])
+    made = _folds(data)
+    assert len(made) == FOLDS * REPEATS
+    held = np.concatenate([rows for _, rows in made])
     assert np.bincount(held).tolist() == [REPEATS] * len(data.train)
     labels = data.train.labels.numpy()
-    for train, rows in folds:
+    for train, rows in made:
         assert not set(train) & set(rows) and len(train) + len(rows) == len(labels)
         assert np.ptp(np.bincount(labels[rows], minlength=3) - np.bincount(labels, minlength=3) / FOLDS) <= 2
 
 
+@pytest.mark.parametrize("numbers", [1, folds.NUMBERS])
 @pytest.mark.parametrize("cached", [False, True])
-def test_figures_are_the_means_of_runs_on_the_folds(cached: bool, data: FitData, tmp_path: Path) -> None:
-    recipes = {"a": HEAD, "b": replace(HEAD, lr=0.03, ema_decay=0.9), "c": replace(HEAD, batch_size=5)}
+def test_figures_are_the_means_of_runs_on_the_folds(
+    cached: bool, numbers: int, data: FitData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "NUMBERS", numbers)  # 1: one fold after the other
+    recipes = {
+        "a": HEAD,
+        "b": replace(HEAD, lr=0.03, ema_decay=0.9),
+        "c": replace(HEAD, batch_size=5),
+        "d": replace(HEAD, dropout=0.3, class_weights="balanced", label_smoothing=0.1),
+        "e": replace(HEAD, dropout=0.1, epochs=6, early_stop="patience:1,0.0"),
+        "f": replace(HEAD, sampler="balanced", schedule="plateau:0.5,1,1e-6"),
+    }
     cache = PrefixCache(tmp_path, 100_000_000) if cached else None
     found = cross_validate(recipes, data, World(), ACCURACY, cache)
     for name, recipe in recipes.items():
@@ -58,6 +70,16 @@ def test_figures_are_the_means_of_runs_on_the_folds(cached: bool, data: FitData,
             best.append([row for row in start(recipe, fold).epochs() if row.is_best][-1])
         assert found[name].val_accuracy == pytest.approx(np.mean([row.val_accuracy for row in best]), abs=0.02)
         assert found[name].val_loss == pytest.approx(np.mean([row.val_loss for row in best]), rel=1e-3)
+
+
+def test_folds_lie_side_by_side_where_they_are_of_one_size(data: FitData) -> None:
+    made = _folds(replace(data, train=picked(data.train, np.arange(38))))
+    joined = list(_side_by_side(made, folds.NUMBERS // 4))
+    assert max(len(train) for train, _ in joined) == 4
+    assert sorted(map(bytes, (rows for _, held in joined for rows in held))) == sorted(bytes(held) for _, held in made)
+    for train, held in joined:
+        for each, rows in zip(train, held, strict=True):
+            assert sorted([*each, *rows]) == list(range(38))
 
 
 def test_a_class_of_one_picture_cannot_be_cross_validated(data: FitData) -> None:

@@ -38,7 +38,7 @@ def recipes_of(free: Sequence[dict[str, Any]] = FOLLOWED, **common: Any) -> list
 
 
 def array_of(recipes: Sequence[Recipe], pictures: Pictures, seeds: Sequence[int] | None = None) -> HeadArray:
-    array = HeadArray(recipes, FEATURES, pictures.counts, CPU, pictures.dtype)
+    array = HeadArray(recipes, FEATURES, [pictures.counts], CPU, pictures.dtype)
     pairs = zip(recipes, seeds or range(len(recipes)), strict=True)
     array.load_heads([first_head(recipe, pictures, seed) for recipe, seed in pairs])
     return array
@@ -233,10 +233,39 @@ def test_a_head_that_diverges_is_named_and_harms_no_other() -> None:
         assert curves[place] == pytest.approx(alone.curve[2:], abs=1e-9)
 
 
+@pytest.mark.parametrize("head", ["linear", "mlp:7"])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_each_fold_trains_as_an_array_of_its_own(head: str, dropout: float) -> None:
+    pictures = Pictures()
+    recipes = [replace(recipe, dropout=dropout) for recipe in recipes_of(head=head, loss="focal")]
+    halves = torch.arange(ROWS).view(2, -1)
+    counts = [torch.bincount(pictures.labels[half], minlength=3).tolist() for half in halves]
+    first = [first_head(recipe, pictures, seed) for seed, recipe in enumerate(recipes)]
+
+    def train(parts: Sequence[int]) -> HeadArray:
+        array = HeadArray(recipes, FEATURES, [counts[part] for part in parts], CPU, torch.float64)
+        array.load_heads(first)
+        features = torch.stack([pictures.features[halves[part]] for part in parts])
+        labels = torch.stack([pictures.labels[halves[part]] for part in parts])
+        for step in range(12):
+            if step == 6:
+                array.keep([0, 2])
+            factors = [factor(recipe, 0, step) for _ in parts for recipe in array.recipes]
+            by_head = labels.repeat_interleave(len(array.recipes), 0)
+            array.step(features, by_head, factors, noise_of(step), None)
+        return array
+
+    together, alone = train([0, 1]), [train([0]), train([1])]
+    assert len(together) == 4
+    features = pictures.features
+    expected = torch.cat([array.logits(features) for array in alone])
+    torch.testing.assert_close(together.logits(torch.stack([features, features])), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_a_norm_beyond_float32_concerns_only_heads_that_are_clipped() -> None:
     pictures = Pictures(dtype=torch.float32)
     recipes = recipes_of([{"clip_norm": 1.0}, {"clip_norm": None}], optimizer="sgd", lr=1e-9)
-    array = HeadArray(recipes, FEATURES, pictures.counts, CPU)
+    array = HeadArray(recipes, FEATURES, [pictures.counts], CPU)
     array.step(1e25 * pictures.features, pictures.labels, [1.0, 1.0], None, None)
     assert bool(array.head_state(1)["out.weight"].isfinite().all())
     assert bool(array.head_state(1)["out.weight"].any())
@@ -338,7 +367,7 @@ def test_recipes_that_differ_in_what_is_free_share_a_bucket(name: str) -> None:
     other = replace(BASE, **{name: other_value(name)})
     assert other != BASE
     assert bucket_of(other) == bucket_of(BASE)
-    assert len(HeadArray([BASE, other], FEATURES, [3, 4], CPU)) == 2
+    assert len(HeadArray([BASE, other], FEATURES, [[3, 4]], CPU)) == 2
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -346,7 +375,7 @@ def test_recipes_that_differ_in_anything_else_do_not(name: str) -> None:
     other = replace(BASE, **{name: other_value(name)})
     assert bucket_of(other) != bucket_of(BASE)
     with pytest.raises(ConfigError, match=f"^{name}=.* in common"):
-        HeadArray([BASE, other], FEATURES, [3, 4], CPU)
+        HeadArray([BASE, other], FEATURES, [[3, 4]], CPU)
 
 
 def test_every_field_is_free_or_shared_or_idle() -> None:
@@ -356,7 +385,7 @@ def test_every_field_is_free_or_shared_or_idle() -> None:
 def test_all_that_differs_is_said_at_once() -> None:
     other = replace(BASE, optimizer="sgd", batch_size=4, dropout=0.0)
     with pytest.raises(ConfigError) as caught:
-        HeadArray([BASE, other, BASE], FEATURES, [3, 4], CPU)
+        HeadArray([BASE, other, BASE], FEATURES, [[3, 4]], CPU)
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "optimizer='adamw', 'sgd'",
         "batch_size=32, 4",
@@ -366,17 +395,17 @@ def test_all_that_differs_is_said_at_once() -> None:
 
 def test_no_recipe_makes_no_array() -> None:
     with pytest.raises(ConfigError, match="at least one"):
-        HeadArray([], FEATURES, [3, 4], CPU)
+        HeadArray([], FEATURES, [[3, 4]], CPU)
 
 
 def test_a_class_without_pictures_cannot_be_weighted() -> None:
     with pytest.raises(DataError, match="class 1"):
-        HeadArray([replace(BASE, class_weights="balanced")], FEATURES, [3, 0], CPU)
+        HeadArray([replace(BASE, class_weights="balanced")], FEATURES, [[3, 0]], CPU)
 
 
 @pytest.mark.parametrize("wrong", ["count", "features", "layers"])
 def test_heads_of_other_shapes_are_refused(wrong: str) -> None:
-    array = HeadArray([BASE, BASE], FEATURES, [3, 4], CPU)
+    array = HeadArray([BASE, BASE], FEATURES, [[3, 4]], CPU)
     recipe = replace(BASE, head="mlp:4") if wrong == "layers" else BASE
     inputs = FEATURES + 1 if wrong == "features" else FEATURES
     heads = [make_head(recipe.parsed_head, inputs, 2, 0.0) for _ in range(1 if wrong == "count" else 2)]
@@ -392,5 +421,5 @@ def test_one_factor_is_not_taken_for_all() -> None:
 
 def test_making_an_array_draws_no_random_number() -> None:
     state = torch.get_rng_state()
-    HeadArray([replace(BASE, head="mlp:4")], FEATURES, [3, 4], CPU)
+    HeadArray([replace(BASE, head="mlp:4")], FEATURES, [[3, 4]], CPU)
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,5 +1,7 @@
 """Counts of many heads against the counts of one."""
 
+from dataclasses import astuple
+
 import pytest
 import torch
 from torch import Tensor
@@ -39,6 +41,20 @@ def test_each_head_is_counted_as_if_alone(classes: int, logits: int, loss: str) 
     for head, expected in enumerate(alone):
         assert_same(total.one(head), expected)
         assert total.one(head).count == 20
+    figures = total.figures()
+    for head, expected in enumerate(alone):
+        own = (expected.accuracy, expected.macro_f1, expected.mean_loss)
+        assert astuple(figures[head]) == pytest.approx(own, rel=1e-6)
+
+
+def test_each_head_can_have_labels_of_its_own() -> None:
+    scores, labels = batch(0, 9, 3, 3, heads=2)
+    other = labels.roll(1)
+    both = counted(scores, torch.stack([labels, other]), 3, "cross_entropy")
+    for head, own in enumerate((labels, other)):
+        assert_same(
+            both.one(head), Counts.of(scores[head], own, 3, evaluation_sums(scores[head], own, "cross_entropy"))
+        )
 
 
 def test_what_is_counted_is_not_tied_to_a_graph() -> None:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from raytl.choice import Choice
 from raytl.models.heads import make_head
-from raytl.train.head_layers import Dropout, by_head, stacked_logits
+from raytl.train.head_layers import Dropout, by_head, each_head, stacked_logits
 
 torch.set_num_threads(1)
 LINEAR, DEEP = Choice("linear"), Choice("mlp", (6.0, 4.0))
@@ -44,7 +44,7 @@ def dropped(head: nn.Sequential, x: Tensor, rate: float, seed: int) -> Tensor:
 def test_logits_are_those_of_every_head(choice: Choice, rows: int) -> None:
     heads = heads_of(choice)
     expected = torch.stack([head(features(rows)) for head in heads])
-    found = stacked_logits(stacked(heads), features(rows), None)
+    found = stacked_logits(stacked(heads), features(rows)[None], None)
     assert found.shape == (3, rows, 2)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
@@ -55,9 +55,26 @@ def test_each_head_drops_at_its_own_rate_what_it_would_drop_alone(
     choice: Choice, rates: tuple[float, float, float]
 ) -> None:
     heads = heads_of(choice)
-    found = stacked_logits(stacked(heads), features(), Dropout(rates, torch.Generator().manual_seed(3)))
+    found = stacked_logits(stacked(heads), features()[None], Dropout(rates, torch.Generator().manual_seed(3)))
     expected = [dropped(head, features(), rate, 3) for head, rate in zip(heads, rates, strict=True)]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("choice", [LINEAR, DEEP])
+@pytest.mark.parametrize("rates", [None, (0.3, 0.3, 0.6)])
+def test_each_fold_has_features_and_heads_of_its_own(choice: Choice, rates: tuple[float, ...] | None) -> None:
+    heads = heads_of(choice, 6)
+    folds = torch.stack([features(), features().flip(0)])
+    dropout = Dropout(2 * rates, torch.Generator().manual_seed(3)) if rates else None
+    found = stacked_logits(stacked(heads), folds, dropout)
+    expected = [
+        dropped(head, folds[place // 3], (rates or (0.0,) * 3)[place % 3], 3) for place, head in enumerate(heads)
+    ]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-12, atol=1e-14)
+
+
+def test_what_belongs_to_a_fold_belongs_to_each_of_its_heads() -> None:
+    assert each_head(torch.tensor([[1, 2], [3, 4]]), 4).tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
 
 
 def test_dropout_keeps_its_share_and_the_mean() -> None:
@@ -73,7 +90,7 @@ def test_dropout_keeps_its_share_and_the_mean() -> None:
 def test_gradients_are_those_of_every_head(choice: Choice) -> None:
     heads = heads_of(choice)
     parameters = {name: value.requires_grad_() for name, value in stacked(heads).items()}
-    stacked_logits(parameters, features(), None).pow(2).sum().backward()
+    stacked_logits(parameters, features()[None], None).pow(2).sum().backward()
     for head in heads:
         head(features()).pow(2).sum().backward()
     for name, value in parameters.items():

@@ -24,6 +24,7 @@ TESTED_ELSEWHERE = {
     "raytl/results/final_figures": "test_final",
     "raytl/models/chance": "test_classifier",
     "raytl/train/cache": "test_fronts",
+    "raytl/train/head_epochs": "test_probing",
     "raytl/output": "test_options",
     "raytl/unread": "test_cli",
     "raytl/results/console": "test_log_lines",

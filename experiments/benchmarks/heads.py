@@ -116,7 +116,7 @@ def one_head(task: Task, recipe: Recipe) -> Tensor:
 def array(task: Task, recipes: list[Recipe]) -> Tensor:
     """Arm B: all heads at once; returns their logits (T, N, K)."""
     counts = torch.bincount(task.labels, minlength=CLASSES).tolist()
-    heads = HeadArray(recipes, task.features.shape[1], counts, task.features.device)
+    heads = HeadArray(recipes, task.features.shape[1], [counts], task.features.device)
     heads.load_heads([first_values(task, recipe) for recipe in recipes])
     schedules = [make_schedule(recipe, len(task.epochs[0])) for recipe in recipes]
     for number, epoch in enumerate(task.epochs, start=1):

@@ -2,7 +2,8 @@
 
 Searching over heads costs little for each head and much in sum, because a step of a small layer is mostly the price of
 starting its operations. Heads that see the same batches can share them. A head alone is an array of one, and takes the
-same steps alone and among others but for rounding.
+same steps alone and among others but for rounding. In cross-validation each recipe has a head for each fold, and each
+fold its own batches, of one size.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class StepResult:
     finite: Tensor
 
     def counts(self, labels: Tensor, class_count: int) -> ArrayCounts:
-        """What was counted in this step; labels: (B,) of the same share."""
+        """What was counted in this step; labels: (B,) of the same share, or (T, B) by head."""
         return ArrayCounts.of(self.logits, labels, class_count, self.totals, self.weights)
 
 
@@ -65,7 +66,8 @@ class HeadArray:
     """T heads over features (B, F), with optimizer and moving averages; all parameters are 0 until they are loaded.
 
     Neighbors with the same dropout are computed together, so sort recipes by it where the order is free.
-    class_counts: training pictures of each class.
+    fold_counts: training pictures of each class, for each of G folds (one where nothing is cross-validated). There is a
+    head for each recipe and fold: those of all recipes in the first fold, then those in the second.
 
     Raises:
         ConfigError: where recipes have no common bucket, naming the fields.
@@ -76,38 +78,42 @@ class HeadArray:
         self,
         recipes: Sequence[Recipe],
         feature_count: int,
-        class_counts: Sequence[int],
+        fold_counts: Sequence[Sequence[int]],
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         _check_bucket(recipes)
-        self.recipes, self.class_counts = tuple(recipes), tuple(class_counts)
-        self._parameters = _zeros(recipes[0], len(recipes), feature_count, len(class_counts), device, dtype)
+        self.recipes, self._fold_counts = tuple(recipes), tuple(fold_counts)
+        self._parameters = _zeros(recipes[0], len(self), feature_count, self.class_count, device, dtype)
         self._start()
 
     def __len__(self) -> int:
-        return len(self.recipes)
+        """Heads T in all folds."""
+        return len(self.recipes) * len(self._fold_counts)
 
     @property
     def class_count(self) -> int:
         """Classes C; there is one logit for each, or one for two."""
-        return len(self.class_counts)
+        return len(self._fold_counts[0])
 
     def load_heads(self, heads: Sequence[nn.Sequential]) -> None:
-        """Takes copies of first values, one head of `make_head` for each recipe; nothing has been learned yet.
+        """Takes copies of first values, one head of `make_head` for each recipe and for all of its folds alike.
+
+        Nothing has been learned yet.
 
         Raises:
             ValueError: where heads are not of the array's shapes.
         """
         states = [head.state_dict() for head in heads]
         expected = {name: tuple(value.shape[1:]) for name, value in self._parameters.items()}
-        if len(states) != len(self) or any(_shapes(state) != expected for state in states):
+        if len(states) != len(self.recipes) or any(_shapes(state) != expected for state in states):
             raise ValueError(
-                f"{len(states)} heads of shapes {[_shapes(state) for state in states]} for an array of {len(self)} "
-                f"with {expected}; make one head for each recipe by make_head"
+                f"{len(states)} heads of shapes {[_shapes(state) for state in states]} for an array of "
+                f"{len(self.recipes)} with {expected}; make one head for each recipe by make_head"
             )
+        folds = len(self._fold_counts)
         self._parameters = {
-            name: _leaf(torch.stack([state[name] for state in states]).to(value))
+            name: _leaf(torch.stack([state[name] for state in states] * folds).to(value))
             for name, value in self._parameters.items()
         }
         self._start()
@@ -122,8 +128,8 @@ class HeadArray:
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        """(B, F) -> (T, B, K) without dropout, by averaged parameters where `ema_decay` is not 0."""
-        return stacked_logits(self._evaluated, features.to(self._like), None)
+        """(B, F) or (G, B, F) -> (T, B, K) without dropout, by averaged parameters where `ema_decay` is not 0."""
+        return stacked_logits(self._evaluated, _by_fold(features.to(self._like)), None)
 
     def step(
         self,
@@ -135,36 +141,38 @@ class HeadArray:
     ) -> StepResult:
         """One step of every head on a batch, or on this worker's share of it, which may be empty.
 
-        features: (B, F); labels: (B,) int64; factors: each schedule's share of `lr * head_lr_scale` in this step;
-        noise: what dropout draws from, on the features' device (None: torch's own generator).
+        features: (B, F), of several folds (G, B, F); labels: (B,) int64, by head (T, B); factors: each head's share
+        of `lr * head_lr_scale` in this step, as schedules give it; noise: what dropout draws from, on the features'
+        device (None: torch's own generator).
         """
         world = world or World(device=features.device)
         if len(factors) != len(self):  # one factor would be broadcast over all heads in silence
             raise ValueError(f"{len(factors)} factors for {len(self)} heads: give one for each")
         rates = self._rates * torch.tensor(factors, dtype=torch.float64)
         dropout = Dropout(self._dropouts, noise) if any(self._dropouts) else None
-        logits = stacked_logits(self._parameters, features.to(self._like), dropout)
+        logits = stacked_logits(self._parameters, _by_fold(features.to(self._like)), dropout)
         sums = self._loss.sums(logits, soft_labels(labels, self.class_count))
         total, weight = world.sum(torch.stack(sums.detach())).unbind()
         objective = (sums.total / weight).sum()
         gradients = _summed(torch.autograd.grad(objective, list(self._parameters.values())), world)
-        _clip(gradients, [recipe.clip_norm for recipe in self.recipes])
+        _clip(gradients, [recipe.clip_norm for recipe in self._each])
         self._optimizer.step(dict(zip(self._parameters, gradients, strict=True)), rates)
         self._averages.update(self._parameters, self._optimizer.steps)
         return StepResult(*sums.detach(), logits.detach(), (total / weight).isfinite())
 
     def keep(self, places: Sequence[int]) -> None:
-        """Goes on with the heads at `places` alone, in that order."""
+        """Goes on with the recipes at `places` alone, in that order and in all folds."""
+        heads = [first + place for first in range(0, len(self), len(self.recipes)) for place in places]
         self.recipes = tuple(self.recipes[place] for place in places)
-        self._parameters = {name: _leaf(value[list(places)]) for name, value in self._parameters.items()}
-        self._averages.keep(places)
-        self._optimizer.keep(places, self.recipes, self._parameters)
+        self._parameters = {name: _leaf(value[heads]) for name, value in self._parameters.items()}
+        self._averages.keep(heads)
+        self._optimizer.keep(heads, self._each, self._parameters)
         self._read_recipes()
 
     def tensors(self, index: int) -> dict[str, Tensor]:
         """Copies of all that one head needs to go on, for a checkpoint: parameters, moments, average, steps taken."""
         moments = {f"optimizer/{name}": value for name, value in self._optimizer.tensors(index).items()}
-        averages = self.averaged_state(index) if self.recipes[index].ema_decay else {}
+        averages = self.averaged_state(index) if self._each[index].ema_decay else {}
         return {
             **{f"head/{name}": value for name, value in self.head_state(index).items()},
             **moments,
@@ -192,21 +200,26 @@ class HeadArray:
         return next(iter(self._parameters.values()))
 
     @property
+    def _each(self) -> tuple[Recipe, ...]:
+        """The recipe of every head."""
+        return self.recipes * len(self._fold_counts)
+
+    @property
     def _evaluated(self) -> dict[str, Tensor]:
         return self._averages.values or self._parameters
 
     def _start(self) -> None:
         """Nothing learned: moments of 0, averages at the present values."""
-        self._optimizer = HeadOptimizer(self.recipes, self._parameters)
-        self._averages = HeadAverages([recipe.ema_decay for recipe in self.recipes], self._parameters)
+        self._optimizer = HeadOptimizer(self._each, self._parameters)
+        self._averages = HeadAverages([recipe.ema_decay for recipe in self._each], self._parameters)
         self._read_recipes()
 
     def _read_recipes(self) -> None:
         """Takes from the recipes what is the same in every step."""
-        rates = [recipe.lr * recipe.head_lr_scale for recipe in self.recipes]
+        rates = [recipe.lr * recipe.head_lr_scale for recipe in self._each]
         self._rates = torch.tensor(rates, dtype=torch.float64)
-        self._dropouts = [recipe.dropout for recipe in self.recipes]
-        losses = [make_loss(recipe, self.class_counts) for recipe in self.recipes]
+        self._dropouts = [recipe.dropout for recipe in self._each]
+        losses = [make_loss(recipe, counts) for counts in self._fold_counts for recipe in self.recipes]
         if losses:  # when all heads have been dropped, no further step is taken
             self._loss = stack_losses(losses, self._like.detach())
 
@@ -235,6 +248,11 @@ def _zeros(
         name: _leaf(torch.zeros(count, *value.shape, device=device, dtype=dtype))
         for name, value in head.named_parameters()
     }
+
+
+def _by_fold(features: Tensor) -> Tensor:
+    """Features (G, B, F); of no folds they are one."""
+    return features if features.ndim > 2 else features.unsqueeze(0)
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from raytl.metric import Figures
 from raytl.train.metrics import Counts, predicted_classes
 
 
@@ -30,7 +31,10 @@ class ArrayCounts:
 
     @classmethod
     def of(cls, logits: Tensor, labels: Tensor, class_count: int, totals: Tensor, weights: Tensor) -> ArrayCounts:
-        """One batch, which may be empty; logits: (T, B, K); labels: (B,) int64; totals, weights: (T,) of the losses."""
+        """One batch, which may be empty; logits: (T, B, K); totals, weights: (T,) of the losses.
+
+        labels: (B,) int64, or (T, B) where heads see batches of their own.
+        """
         count = len(logits)
         predicted = predicted_classes(logits.flatten(0, 1)).view(count, -1)
         heads = torch.arange(count, device=logits.device).unsqueeze(1)
@@ -47,6 +51,14 @@ class ArrayCounts:
             self.loss_total.to(device) + other.loss_total,
             self.weight.to(device) + other.weight,
         )
+
+    def figures(self) -> list[Figures]:
+        """Of each head what `Counts` says of one: accuracy, macro F1 and mean loss."""
+        right, both = self.confusion.diagonal(dim1=1, dim2=2), self.confusion.sum(1) + self.confusion.sum(2)
+        accuracies = right.sum(1).double() / self.confusion.sum((1, 2))
+        scores = (2 * right / both.double().clamp_min(1)).mean(1)
+        columns = torch.stack([accuracies, scores, self.loss_total / self.weight])
+        return [Figures(*each) for each in columns.T.tolist()]
 
     def one(self, index: int) -> Counts:
         """What was counted of one head."""

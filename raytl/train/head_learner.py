@@ -49,7 +49,7 @@ class HeadLearner:
         self.precision, self.inputs = precision, inputs
         counts = torch.bincount(data.train.labels, minlength=len(data.classes))
         first = next(model.head.parameters())
-        self.array = HeadArray([recipe], feature_count(model.head), counts.tolist(), world.device, first.dtype)
+        self.array = HeadArray([recipe], feature_count(model.head), [counts.tolist()], world.device, first.dtype)
         self.array.load_heads([model.head])
         self.lr = recipe.lr
 

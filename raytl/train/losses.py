@@ -58,8 +58,8 @@ class Loss:
     def sums(self, logits: Tensor, targets: Tensor) -> LossSums:
         """Total and weight of a batch, which may be empty.
 
-        logits: (B, K) float, or (T, B, K) for sums (T,); targets: (B, class_count) soft labels that add up to 1 in
-        each row.
+        logits: (B, K) float, or (T, B, K) for sums (T,); targets: (B, class_count), by head (T, B, class_count), soft
+        labels that add up to 1 in each row.
         """
         total = self.each(logits, targets).sum(-1)
         weight = self.sample_weights(logits, targets).sum(-1)
@@ -133,15 +133,15 @@ def evaluation_sums(logits: Tensor, labels: Tensor, loss: str) -> LossSums:
     Early stopping, `plateau` and the metric `val_loss` compare recipes that train on different losses, so all are
     measured by what they have in common, the probability given to the true class. For one logit this is plain binary
     cross-entropy, for softmax plain cross-entropy. `loss` is the one trained on: it says what the logits mean.
-    logits: (B, K) float, or (T, B, K) for sums (T,); labels: (B,) int64.
+    logits: (B, K) float, or (T, B, K) for sums (T,); labels: (B,) or (T, B) int64.
     """
     places = labels.expand(logits.shape[:-1]).unsqueeze(-1)
     total = -log_probabilities(logits, loss).gather(-1, places).squeeze(-1).sum(-1)
-    return LossSums(total, torch.full_like(total, len(labels)))
+    return LossSums(total, torch.full_like(total, labels.shape[-1]))
 
 
 def soft_labels(labels: Tensor, class_count: int) -> Tensor:
-    """Whole labels (B,) int64 as rows of one 1 and zeros: (B, class_count) float32."""
+    """Whole labels (..., B) int64 as rows of one 1 and zeros: (..., B, class_count) float32."""
     return F.one_hot(labels, class_count).float()
 
 
