@@ -17,7 +17,7 @@ from raytl.metric import Figures
 from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.confirm import Confirmation, final_jobs, searched_trials
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.job import Job
+from raytl.on_ray.job import Job, Twin
 from raytl.on_ray.plan import Plan
 from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
@@ -173,7 +173,7 @@ class Confirmed(Searched):
     def __init__(self, album: Album, root: Path) -> None:
         super().__init__(album, root, splits=2)
         self.add("a", self.recipe(), 0.9)
-        self.stage = Confirmation(self.plan, self.recorder)
+        self.stage = Confirmation(self.plan, self.recorder, root / "checkpoints")
         self.bridge = Bridge(self.plan, self.recorder, 1, Deadline(None), self.stage.trial_ended)
         self.hand = tuple(self.jobs()[-3:])  # of the second split
 
@@ -231,7 +231,38 @@ def test_final_models_are_handed_out_one_by_one_and_those_that_were_tested_not_a
     for job in jobs:
         study.report(job, 1, ended="completed", test=figures(0))
     assert study.confirmed() == [job.trial_id for job in jobs]
-    assert Confirmation(study.plan, study.recorder).next() is None
+    assert Confirmation(study.plan, study.recorder, tmp_path / "checkpoints").next() is None
+
+
+def test_what_the_search_has_trained_is_taken_over_under_its_seed_and_split(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, splits=2, confirm_seeds=2, seed=10)
+    recipe = study.recipe().with_seed(11)
+    name = trial_id(recipe, album.fingerprint, "search")
+    study.add(name, recipe, 0.9)
+    twins = {(job.split, job.recipe.seed, job.role): job.twin for job in study.jobs() if job.twin}
+    assert list(twins) == [(0, 11, "best")]
+    assert twins[0, 11, "best"] == Twin(name, tuple(study.recorder.epochs[name]))
+    study.add(
+        trial_id(study.recipe(lr=0.5).with_seed(10), album.fingerprint, "search"), study.recipe(lr=0.5), 0.95, "failed"
+    )
+    assert [job.twin is not None for job in study.jobs()].count(True) == 1
+
+
+def test_checkpoints_of_the_search_are_removed_when_nobody_needs_them(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path)
+    name = trial_id(study.recipe(), album.fingerprint, "search")
+    study.add(name, study.recipe(), 0.9)
+    study.add("worse", study.recipe(lr=0.02), 0.8)
+    for each in (name, "worse", "final"):
+        (tmp_path / "checkpoints" / each).mkdir(parents=True)
+    stage = Confirmation(study.plan, study.recorder, tmp_path / "checkpoints")
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {name, "final"}
+    bridge = Bridge(study.plan, study.recorder, 1, Deadline(None), stage.trial_ended)
+    job = next(job for job in study.jobs() if job.twin)
+    bridge.start(job, "tune1")
+    bridge.take(make_report(job, 1, 0.9, ended="completed", test=figures(0)))
+    bridge.end(job)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"final"}
 
 
 def roles(study: Searched) -> dict[str, Recipe]:

@@ -25,7 +25,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
 
 def test_a_study_that_goes_on_keeps_checkpoints_that_a_trial_may_go_on_from(album: Album, tmp_path: Path) -> None:
     recorder, checkpoints = make_recorder(tmp_path / "study"), StudyFolder(tmp_path / "study").checkpoints
-    ended = {"a1": "completed", "a2": "stopped", "a3": "failed", "a4": "running", "final": "completed"}
+    ended = {"a1": "failed", "a2": "failed", "a3": "stopped", "a4": "running", "final": "completed"}
     for name, status in ended.items():
         (checkpoints / name).mkdir(parents=True)
         stage = "confirm" if name == "final" else "search"
@@ -34,20 +34,44 @@ def test_a_study_that_goes_on_keeps_checkpoints_that_a_trial_may_go_on_from(albu
         if status != "running":
             recorder.end(name, Ending(status))
     Search(make_plan((album,), tmp_path), make_recorder(tmp_path / "study"), checkpoints, Deadline(None))
-    assert {path.name for path in checkpoints.iterdir()} == {"a4", "final"}
+    assert {path.name for path in checkpoints.iterdir()} == {"a3", "a4", "final"}
 
 
-def test_what_the_deadline_leaves_no_time_for_ends_and_keeps_no_checkpoint(album: Album, tmp_path: Path) -> None:
+def test_what_the_deadline_leaves_no_time_for_ends_with_what_it_has_shown(album: Album, tmp_path: Path) -> None:
     plan, recorder = make_plan((album,), tmp_path), make_recorder(tmp_path / "study")
     checkpoints = StudyFolder(tmp_path / "study").checkpoints
     (checkpoints / "a").mkdir(parents=True)
     recorder.start(trial_row(trial_id="a", backbone="plain_cnn", recipe=plan.of("plain_cnn").default))
     recorder.epoch(epoch_row(trial_id="a"))
     assert Search(plan, recorder, checkpoints, Deadline(0.0)).next() is None
-    assert recorder.trials["a"].status == "stopped" and not list(checkpoints.iterdir())
+    assert recorder.trials["a"].status == "stopped" and [path.name for path in checkpoints.iterdir()] == ["a"]
 
 
-def test_what_is_proposed_is_told_and_leaves_no_checkpoint_when_it_is_over(album: Album, tmp_path: Path) -> None:
+def test_of_trials_that_are_over_the_likeliest_to_be_confirmed_keep_their_checkpoints(
+    album: Album, tmp_path: Path
+) -> None:
+    recorder, checkpoints = make_recorder(tmp_path / "study"), StudyFolder(tmp_path / "study").checkpoints
+    plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), policy=LADDER)
+    stage = Search(plan, recorder, checkpoints, Deadline(None))
+    left = []
+    for name, score, depth in (
+        ("a", 0.5, 0),
+        ("b", 0.9, 1),
+        ("c", 0.9, 0),
+        ("d", 0.92, 2),
+        ("e", 0.9, 3),
+        ("f", 0.1, 3),
+    ):
+        (checkpoints / name).mkdir(parents=True)
+        begun = trial_row(trial_id=name, backbone="plain_cnn", stage="search", frozen_fraction=depth / 4)
+        recorder.start(begun)
+        recorder.epoch(epoch_row(trial_id=name, val_accuracy=score))
+        stage.trial_ended(recorder.end(name, Ending("completed")), None)
+        left.append("".join(sorted(path.name for path in checkpoints.iterdir())))
+    assert left == ["a", "b", "bc", "bcd", "bde", "bde"]
+
+
+def test_what_is_proposed_is_told_and_the_best_keeps_its_checkpoint(album: Album, tmp_path: Path) -> None:
     plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), trials=3)
     recorder = make_recorder(tmp_path / "study")
     checkpoints = StudyFolder(tmp_path / "study").checkpoints
@@ -63,7 +87,7 @@ def test_what_is_proposed_is_told_and_leaves_no_checkpoint_when_it_is_over(album
         bridge.end(job)
         names.append(job.trial_id)
     assert stage.next() is None
-    assert len(set(names)) == 3 and not list(checkpoints.iterdir())
+    assert len(set(names)) == 3 and [path.name for path in checkpoints.iterdir()] == [names[1]]
     searcher = stage._proposals._children["plain_cnn"]._searcher
     assert [each.score for each in searcher.seen] == [0.5, 0.9, 0.7]  # type: ignore[attr-defined]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from raytl.data.location import locate
 from raytl.data.store import FitData
 from raytl.errors import DataError
 from raytl.on_ray import work as work_module
-from raytl.on_ray.job import Job, Report, Workplace
+from raytl.on_ray.job import Job, Report, Twin, Workplace
 from raytl.on_ray.work import device_of, work
 from raytl.results.final_figures import FinalFigures
 from raytl.results.schemas import EpochRow
@@ -257,3 +258,57 @@ def test_f10_a_damaged_checkpoint_is_set_aside_and_said(workplace: Workplace) ->
     damaged, aside, *_ = reports[-1].facts.notes
     assert "last-0001" in damaged and "set aside as t.damaged" in aside
     assert (workplace.checkpoints / "t.damaged").is_dir()
+
+
+def twin_of(reports: list[Report], name: str = "t") -> Twin:
+    return Twin(name, tuple(report.row for report in reports if report.row is not None))
+
+
+def same(reports: list[Report], others: list[Report]) -> bool:
+    """Whether epochs have the same figures, whoever's they are."""
+    mine, theirs = ([{**row, "trial_id": "", "attempt": 0} for row in rows(each)] for each in (reports, others))
+    return mine == theirs
+
+
+def answers(reports: list[Report]) -> tuple[int, ...]:
+    assert reports[-1].test is not None
+    return reports[-1].test.predicted
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_final_model_takes_over_what_the_search_has_trained(epochs: int, workplace: Workplace) -> None:
+    """Whole, or as far as the search went with it: rows, figures and checkpoint are those of one trained anew."""
+    final = replace(JOB, trial_id="f", stage="confirm", role="best")
+    expected = do(replace(final, trial_id="g"), workplace)
+    first = list(itertools.islice(work(JOB, workplace, World()), epochs))
+    taken = do(replace(final, twin=twin_of(first)), workplace)
+    assert same(taken, expected) and [report.ended for report in taken] == [None, None, "completed"]
+    assert [report.row.started_at for report in taken[:epochs] if report.row] == [
+        report.row.started_at for report in first if report.row
+    ]
+    assert all(report.row.trial_id == "f" for report in taken if report.row)
+    assert answers(taken) == answers(expected)
+    assert f"the search had trained it as t for {epochs} epochs" in taken[-1].facts.notes
+    own, other = (load_snapshot(workplace.checkpoints / name) for name in ("f", "g"))
+    assert own is not None and other is not None and (own.epoch, own.best_epoch) == (other.epoch, other.best_epoch)
+    assert all(torch.equal(own.best[name], other.best[name]) for name in other.best)
+
+
+def test_a_final_model_that_was_killed_while_it_took_over_comes_out_the_same(workplace: Workplace) -> None:
+    first = do(JOB, workplace)
+    final = replace(JOB, trial_id="f", stage="confirm", role="best", twin=twin_of(first))
+    whole = do(final, workplace)
+    again = do(replace(final, recorded_epochs=1, attempt=2), workplace)
+    assert same(again, whole) and answers(again) == answers(whole)
+    shutil.rmtree(workplace.checkpoints / "t")
+    (ended,) = do(replace(final, recorded_epochs=3, attempt=3), workplace)
+    assert ended.row is None and ended.ended == "completed" and answers([ended]) == answers(whole)
+
+
+def test_a_final_model_whose_twin_left_no_whole_checkpoint_is_trained_anew(workplace: Workplace) -> None:
+    first = do(JOB, workplace)
+    tensors = next((workplace.checkpoints / "t").glob("last-*.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    final = replace(JOB, trial_id="f", stage="confirm", role="best", twin=twin_of(first))
+    trained = do(final, workplace)
+    assert same(trained, first) and trained[-1].facts.notes == first[-1].facts.notes

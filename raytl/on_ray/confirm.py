@@ -1,17 +1,22 @@
-"""The confirmation: the best recipes trained again under several seeds, each read once on the test set."""
+"""The confirmation: the best recipes trained again under several seeds, each read once on the test set.
+
+What the search has trained already, recipe and seed and all, is not computed again: it is taken over and tested.
+"""
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from raytl.design import cells_of
 from raytl.identity import trial_id
 from raytl.metric import Metric
 from raytl.on_ray.earlier import attempts_of
-from raytl.on_ray.job import Job, Report
+from raytl.on_ray.job import Job, Report, Twin
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.probe import ranked_heads
 from raytl.on_ray.stages import Stage
@@ -21,7 +26,8 @@ from raytl.results.recorder import Recorder
 from raytl.results.schemas import TrialRow
 from raytl.study import LADDER, Study
 
-STAGE = "confirm"
+STAGE, SEARCH_STAGE = "confirm", "search"
+WITH_FIGURE = ("completed", "stopped")
 
 
 def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
@@ -49,15 +55,26 @@ def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint:
     name = trial_id(recipe, fingerprint, STAGE)
     epochs = recorder.epochs.get(name, ())
     attempt = 1 + attempts_of(epochs) if name in recorder.trials else 1
-    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt)
+    twin = _twin(recorder, trial_id(recipe, fingerprint, SEARCH_STAGE))
+    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt, twin=twin)
+
+
+def _twin(recorder: Recorder, name: str) -> Twin | None:
+    """The run of the search by that name, if it has come to an end with a figure."""
+    known = name in recorder.trials and recorder.trials[name].status in WITH_FIGURE
+    return Twin(name, tuple(recorder.epochs[name])) if known else None
 
 
 class Confirmation(Stage):
-    """Trains and tests all final models."""
+    """Trains and tests all final models. Checkpoints of the search are removed when nobody needs them any more."""
 
-    def __init__(self, plan: Plan, recorder: Recorder) -> None:
-        self._plan, self._recorder = plan, recorder
-        self._left = deque(final_jobs(plan, recorder))
+    def __init__(self, plan: Plan, recorder: Recorder, checkpoints: Path) -> None:
+        self._plan, self._recorder, self._checkpoints = plan, recorder, checkpoints
+        jobs = final_jobs(plan, recorder)
+        self._left, self._twins = deque(jobs), {job.trial_id: job.twin.trial_id for job in jobs if job.twin}
+        for trial in recorder.trials.values():
+            if trial.stage == SEARCH_STAGE and trial.status != "running" and trial.trial_id not in self._twins.values():
+                self._forget(trial.trial_id)
 
     @property
     def left(self) -> int:
@@ -71,6 +88,11 @@ class Confirmation(Stage):
     def trial_ended(self, trial: TrialRow, report: Report | None) -> None:
         """Records what it read on the test set."""
         record_test(self._plan, self._recorder, trial, report)
+        if trial.trial_id in self._twins:
+            self._forget(self._twins[trial.trial_id])
+
+    def _forget(self, name: str) -> None:
+        shutil.rmtree(self._checkpoints / name, ignore_errors=True)
 
 
 def searched_trials(recorder: Recorder, backbone: str) -> list[TrialRow]:
@@ -78,7 +100,7 @@ def searched_trials(recorder: Recorder, backbone: str) -> list[TrialRow]:
     return [
         row
         for row in recorder.trials.values()
-        if row.stage == "search" and row.backbone == backbone and row.status in ("completed", "stopped")
+        if row.stage == SEARCH_STAGE and row.backbone == backbone and row.status in WITH_FIGURE
     ]
 
 
@@ -91,21 +113,22 @@ def _candidates(plan: Plan, recorder: Recorder, backbone: str) -> list[tuple[str
     if plan.study.design:
         return [(cell.name, cell.recipe(part.default, part.stage_count)) for cell in cells_of(plan.study.design)]
     heads = ranked_heads(recorder, backbone)[:1]
-    deeper = _worth_its_price(searched_trials(recorder, backbone), heads, plan, recorder.metric)
+    deeper = worth_their_price(searched_trials(recorder, backbone), plan, recorder)[:1]
     recipes: dict[Recipe, str] = {part.probe: "probe"}
     for role, trial in zip(("best", "head"), [*deeper, *heads], strict=False):
         recipes.setdefault(trial.recipe, role)
     return [(role, recipe) for recipe, role in reversed(recipes.items())] if deeper or heads else []
 
 
-def _worth_its_price(
-    trials: Sequence[TrialRow], heads: Sequence[TrialRow], plan: Plan, metric: Metric
-) -> list[TrialRow]:
-    """The search's best trial where it is better than the best head; a lower loss alone is not enough.
+def worth_their_price(trials: Sequence[TrialRow], plan: Plan, recorder: Recorder) -> list[TrialRow]:
+    """Of the search's trials of one backbone those that may be confirmed, the one that would be first.
 
-    Under the ladder, of those that lie within one standard error of it, the one with most frozen stages (after Breiman
-    et al. 1984, who take the simplest model within one standard error): it costs less in training.
+    They are better than the best head; a lower loss alone is not enough. Under the ladder, those that lie within one
+    standard error of the best one, with most frozen stages first (after Breiman et al. 1984, who take the simplest
+    model within one standard error): they cost less in training.
     """
+    metric: Metric = recorder.metric
+    heads = ranked_heads(recorder, trials[0].backbone)[:1] if trials else []
     better = [row for row in trials if all(metric.key(row)[0] < metric.key(head)[0] for head in heads)]
     best = min(better, key=metric.key, default=None)
     if best is None or plan.study.policy != LADDER or not metric.maximize:
@@ -113,7 +136,7 @@ def _worth_its_price(
     value = getattr(best, metric.name)
     least = value - math.sqrt(value * (1 - value) / len(plan.album.part("val")))
     near = [row for row in better if getattr(row, metric.name) >= least]
-    return [min(near, key=lambda row: (-(row.frozen_fraction or 0.0), metric.key(row)))]
+    return sorted(near, key=lambda row: (-(row.frozen_fraction or 0.0), metric.key(row)))
 
 
 def record_test(plan: Plan, recorder: Recorder, trial: TrialRow, report: Report | None) -> None:

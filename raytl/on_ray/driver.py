@@ -201,13 +201,13 @@ def _stages(
     def design() -> Stage:
         count = len(cells_of(plan.study.design))
         say(f"design: {count} combinations of {' and '.join(plan.study.design)}, each trained and tested once per seed")
-        stage = Confirmation(plan, recorder)
+        stage = Confirmation(plan, recorder, folder.checkpoints)
         watcher.step(DESIGN, stage.left)
         return stage
 
     def confirm() -> Stage:
-        say("confirming: best recipes and linear probe of each backbone, trained again and tested once")
-        stage = Confirmation(plan, recorder)
+        say("confirming: best recipes and linear probe of each backbone, under every seed, tested once")
+        stage = Confirmation(plan, recorder, folder.checkpoints)
         watcher.step(CONFIRM, stage.left)
         return stage
 

@@ -17,6 +17,17 @@ UNWRITABLE = "unwritable"  # how a job ends whose checkpoint cannot be written: 
 
 
 @dataclass(frozen=True)
+class Twin:
+    """A run of another stage with the recipe, seed and pictures of a job, which is the same work: its recorded epochs.
+
+    The job takes them over with the run's checkpoint, where that is there, and goes on from it.
+    """
+
+    trial_id: str
+    epochs: tuple[EpochRow, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One recipe to be trained. `role` says why: searcher, default, probe, size, head, deepened or best.
 
@@ -31,6 +42,7 @@ class Job:
     split: int = 0
     recorded_epochs: int = 0
     attempt: int = 1
+    twin: Twin | None = None
 
     @property
     def backbone(self) -> str:

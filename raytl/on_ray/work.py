@@ -17,7 +17,7 @@ from raytl.data.location import locate
 from raytl.data.store import FitData, store_path
 from raytl.metric import Figures, Metric, find_metric
 from raytl.on_ray.fleet import own_node
-from raytl.on_ray.job import Job, Report, RunFacts, Workplace
+from raytl.on_ray.job import Job, Report, RunFacts, Twin, Workplace
 from raytl.recipe import Recipe
 from raytl.results.histogram import Histogram
 from raytl.results.schemas import EpochRow
@@ -49,10 +49,14 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
     reset_peak(world.device)
     folder = workplace.checkpoints / job.trial_id
     resume, damage = _resumable(job, folder, world)
-    notes, done, run = (*notes, *damage), job.recorded_epochs, None
+    taken, more = (None, ()) if resume else _taken_over(job, workplace)
+    notes, done, run = (*notes, *damage, *more), job.recorded_epochs, None
     try:
-        run = _run(job, workplace, world, resume)
-        if run.finished:  # a kill fell between the last epoch and the trial's end
+        run = _run(job, workplace, world, resume or taken)
+        if taken and job.twin:
+            yield from _reports_of_twin(job, job.twin, run, folder, notes)
+            done = max(done, taken.epoch)
+        elif run.finished:  # a kill fell between the last epoch and the trial's end
             yield _report(job, run, None, notes)
         for row in run.epochs():
             weights: tuple[Histogram, ...] = ()
@@ -171,6 +175,27 @@ def _resumable(job: Job, folder: Path, world: World) -> tuple[Snapshot | None, t
         return None, (*damage, f"set aside as {aside.name}; begun again")
     shutil.rmtree(folder, ignore_errors=True)
     return None, ()
+
+
+def _taken_over(job: Job, workplace: Workplace) -> tuple[Snapshot | None, tuple[str, ...]]:
+    """Where the job's twin left off, and a sentence that says so; nothing where its checkpoint is not whole."""
+    if job.twin is None:
+        return None, ()
+    reached = len(job.twin.epochs)
+    snapshot, _ = latest_snapshot(workplace.checkpoints / job.twin.trial_id, reached)
+    if snapshot is None or snapshot.epoch != reached:
+        return None, ()
+    return snapshot, (f"the search had trained it as {job.twin.trial_id} for {reached} epochs",)
+
+
+def _reports_of_twin(job: Job, twin: Twin, run: Run, folder: Path, notes: tuple[str, ...]) -> Iterator[Report]:
+    """The epochs taken over, as the job's own; the checkpoint is the job's own, too, before the first of them."""
+    if run.world.is_main:
+        save_snapshot(folder, run.snapshot())
+    rows = [replace(row, trial_id=job.trial_id, attempt=job.attempt) for row in twin.epochs]
+    for row in rows[:-1]:
+        yield Report(job, row, _facts(job, run, notes, run.world))
+    yield _report(job, run, rows[-1], notes)
 
 
 def _report(job: Job, run: Run, row: EpochRow | None, notes: tuple[str, ...]) -> Report:
