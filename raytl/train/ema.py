@@ -25,6 +25,9 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model, self._decay, self._updates = model, decay, 0
         self._averages: dict[str, Tensor] = {}
+        # The model's own tensors, which change in place. Looking for them in its modules at each update took a sixth of
+        # a step of a small suffix (measured: 3.6 of 16 ms, the last two stages of tiny_resnet, 16 pictures, one core).
+        self._present = _tensors(model)
         if decay:
             self._take_up()
 
@@ -34,9 +37,9 @@ class Ema:
         if not self._decay:
             return
         self._take_up()
-        present = _tensors(self._model)
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(list(self._averages.values()), [present[name] for name in self._averages], 1 - decay)
+        present = [self._present[name] for name in self._averages]
+        torch._foreach_lerp_(list(self._averages.values()), present, 1 - decay)
         self._updates += 1
 
     @contextmanager
@@ -62,7 +65,7 @@ class Ema:
         Raises:
             StorageError: where it is not of this model, or was kept with another idea of averaging.
         """
-        present = _tensors(self._model)
+        present = self._present = _tensors(self._model)
         averages = {name: average for name, average in state.items() if name != UPDATES}
         unknown = [name for name in averages if name not in present]
         if unknown or bool(self._decay) != bool(state) or not self._averages.keys() <= averages.keys():
@@ -75,13 +78,13 @@ class Ema:
         self._updates = int(state.get(UPDATES, torch.tensor(0)))
 
     def _take_up(self) -> None:
-        for name, value in _tensors(self._model).items():
+        for name, value in self._present.items():
             if name not in self._averages and _is_averaged(value):
                 self._averages[name] = value.detach().clone()
 
     @torch.no_grad()
     def _swap(self) -> None:
-        present = _tensors(self._model)
+        present = self._present = _tensors(self._model)
         for name, average in self._averages.items():
             own = present[name].detach().clone()
             present[name].copy_(average)
