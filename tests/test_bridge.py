@@ -23,14 +23,13 @@ from raytl.on_ray.cluster import Node, Slots
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.fleet import Fleet
 from raytl.on_ray.job import UNWRITABLE, Done, Job, Report, Workplace
-from raytl.on_ray.proposals import STAGE
 from raytl.on_ray.results import REPORT, as_result
 from raytl.on_ray.schedulers import make_scheduler
 from raytl.on_ray.stages import configuration
 from raytl.results.histogram import histogram
 from raytl.results.ledger import read
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import SEARCH, TrialRow
 from tests.plans import FACTS, TuneTrial, deliver, make_album, make_plan, make_recorder, make_report
 from tests.rows import START, epoch_row
 
@@ -72,7 +71,7 @@ class Driver:
         self.scheduler = StudyScheduler(make_child, self.bridge, per_backbone=True)
 
     def job(self, name: str, backbone: str = "plain_cnn") -> Job:
-        return Job(name, STAGE, "searcher", replace(self.plan.of(backbone).default, lr=0.002))
+        return Job(name, SEARCH, "searcher", replace(self.plan.of(backbone).default, lr=0.002))
 
     def begin(self, job: Job, tune_trial_id: str = "") -> TuneTrial:
         trial = TuneTrial(configuration(job), tune_trial_id or f"tune-{job.trial_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +261,17 @@ def test_checkpoints_of_the_search_are_removed_when_nobody_needs_them(album: Alb
     bridge = Bridge(study.plan, study.recorder, 1, Deadline(None), stage.trial_ended)
     job = next(job for job in study.jobs() if job.twin)
     bridge.start(job, "tune1")
-    bridge.take(make_report(job, 1, 0.9, ended="completed", test=figures(0)))
+    report = make_report(job, 1, 0.9, ended="completed", test=figures(0))
+    assert report.row is not None
+    bridge.take(replace(report, row=replace(report.row, started_at=datetime(2026, 1, 1, tzinfo=UTC))))
     bridge.end(job)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"final"}
+    assert study.recorder.trials[job.trial_id].taken_over == name
+    again = next(job for job in study.jobs() if job.role == "probe")
+    bridge.start(again, "tune2")
+    bridge.take(make_report(again, 1, 0.9, ended="completed", test=figures(0)))
+    bridge.end(again)
+    assert study.recorder.trials[again.trial_id].taken_over is None
 
 
 def roles(study: Searched) -> dict[str, Recipe]:

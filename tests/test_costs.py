@@ -11,6 +11,7 @@ from raytl.results.costs import RunCost, run_costs
 from raytl.results.facts import final_models
 from raytl.results.ledger import Ledger
 from raytl.results.tables import load_tables, trial_rows
+from raytl.results.usage import with_costs
 from tests.studies import Plan, write_study
 
 
@@ -39,6 +40,21 @@ def test_the_cost_of_a_model_is_told_from_start_to_end_of_its_runs(tmp_path: Pat
         middle = own[len(own) // 2] if len(own) % 2 else sum(own[len(own) // 2 - 1 : len(own) // 2 + 1]) / 2
         bytes_ = [value for name in model.trial_ids if (value := stored[name]) is not None]
         assert cost == RunCost(own[-1], middle, max(bytes_, default=None), None)
+
+
+def test_a_run_that_was_taken_over_counts_with_what_it_took_in_the_search(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, Plan())
+    trials = trial_rows(load_tables(folder).trials)
+    searched = next(row for row in trials if row.stage == "search")
+    final = next(row for row in trials if row.stage == "confirm")
+    taken = replace(final, taken_over=searched.trial_id, ended_at=final.started_at + timedelta(seconds=2))
+    earlier = replace(searched, ended_at=searched.started_at + timedelta(seconds=40))
+    priced = [replace(row, worker_seconds=360.0, node_type="node", node_share=1.0) for row in (taken, earlier)]
+    Ledger.open(folder.ledger).commit("trials", priced)
+    tables = replace(load_tables(folder), trials=with_costs(load_tables(folder).trials, {"node": 5.0}))
+    model = replace(final_models(tables, METRICS["val_accuracy"])[0], runs={0: (final.trial_id,)})
+    (cost,) = run_costs(tables, [model])
+    assert (cost.longest_seconds, cost.median_seconds, cost.cost) == (42.0, 42.0, 1.0)
 
 
 def test_without_a_run_that_ended_nothing_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from raytl.choice import parse
 from raytl.data.store import FitData, PictureSet
 from raytl.data.views import View, eval_batch, train_batch
 from raytl.recipe import AUGMENTS
-from raytl.train.folds import Picked
 from raytl.train.inputs import AHEAD, FixedView, FreshViews, Inputs, StoredViews, ahead, view_of
 from raytl.train.prefix import VIEW_SEED
 from raytl.train.prefix_rows import Activations, layout_of
@@ -150,10 +149,3 @@ def test_pictures_are_expected_only_in_views_that_are_not_stored(data: FitData) 
         with ahead(inputs, [ROWS], epoch) as coming:
             assert [share.tolist() for share in coming] == [ROWS.tolist()]
         assert pixels.expected == expected
-
-
-def test_picked_pictures_are_expected_under_their_own_numbers(data: FitData) -> None:
-    pictures, pixels = noted(data)
-    with ahead(Picked(FixedView(pictures, VIEW), np.array([9, 8, 7, 6])), [np.array([1, 3])], 1) as coming:
-        assert len(list(coming)) == 1
-    assert pixels.expected == [8, 6] and pixels.forgotten == 1

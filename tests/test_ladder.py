@@ -11,9 +11,9 @@ import pytest
 from raytl.family import VIEWS
 from raytl.on_ray.ladder import DEEPENED, FEW_EPOCHS, GENTLER, STRONG, TOLD, climb
 from raytl.on_ray.plan import BackbonePlan
-from raytl.on_ray.probe import PROBE_STAGE
 from raytl.on_ray.shares import fair_trials
 from raytl.results.recorder import Ending, Recorder
+from raytl.results.schemas import PROBE
 from raytl.space import Choices
 from raytl.study import Study
 from tests.plans import make_part, make_recorder
@@ -38,7 +38,7 @@ def probed(part: BackbonePlan, root: Path, count: int = 12, best: float = 0.9, *
     recorder = make_recorder(root / "study")
     for index in range(count):
         recipe = replace(part.probe, lr=0.001 * (1 + index), **values)
-        recorder.start(trial_row(trial_id=f"h{index}", backbone=CNN, stage=PROBE_STAGE, recipe=recipe))
+        recorder.start(trial_row(trial_id=f"h{index}", backbone=CNN, stage=PROBE, recipe=recipe))
         recorder.epoch(epoch_row(trial_id=f"h{index}", val_accuracy=best - 0.01 * (count - 1 - index)))
         recorder.end(f"h{index}", Ending("completed"))
     return recorder

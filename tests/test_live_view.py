@@ -15,8 +15,8 @@ from rich.console import Console
 
 from raytl import stops
 from raytl.results.live_view import SHOW_CURSOR, LiveView, is_drawable
+from raytl.results.schemas import SEARCH
 from raytl.results.sparkline import BLOCKS
-from raytl.results.view import SEARCH
 from tests.rows import trial_row
 from tests.views import ACCURACY, ENDED, GRID, LONG, STUDY, log, tell_design, tell_search, terminal, untimed
 

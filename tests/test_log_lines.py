@@ -17,7 +17,8 @@ from raytl.results import log_lines
 from raytl.results import progress as progress_module
 from raytl.results.console import StudyConsole
 from raytl.results.log_lines import FAILURES, MANY, LogLines
-from raytl.results.view import CONFIRM, DESIGN, SEARCH
+from raytl.results.schemas import CONFIRM, SEARCH
+from raytl.results.view import DESIGN
 from tests.rows import epoch_row, trial_row
 from tests.test_progress import Clock
 from tests.views import ACCURACY, ENDED, GRID, STUDY, conclusion, log, untimed

@@ -18,10 +18,11 @@ from raytl.on_ray.chores import CompareSizes, StoreViews, TrainHeads
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Chore, Done, Workplace
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.probe import HEADS, PROBE_STAGE, Probe, head_jobs, ranked_heads
+from raytl.on_ray.probe import HEADS, Probe, head_jobs, ranked_heads
 from raytl.on_ray.work import open_pictures
 from raytl.results.folder import StudyFolder
 from raytl.results.recorder import Ending, Recorder
+from raytl.results.schemas import PROBE
 from raytl.results.tables import load_tables
 from raytl.space import Choices, Space
 from raytl.train.cache import PrefixCache
@@ -62,7 +63,7 @@ def test_heads_differ_and_begin_with_the_linear_probe(album: Album, tmp_path: Pa
     assert len(jobs) == HEADS == len({job.trial_id for job in jobs})
     assert jobs[0].role == "probe" and jobs[0].recipe == plan.backbones[0].probe
     assert jobs[1].role == "head" and jobs[1].recipe.augment == plan.backbones[0].default.augment
-    assert {job.stage for job in jobs} == {PROBE_STAGE}
+    assert {job.stage for job in jobs} == {PROBE}
     assert {job.recipe.freeze_depth for job in jobs} == {plan.backbones[0].stage_count}
     assert {job.recipe.ema_decay for job in jobs if job.role == "searcher"} == {0.0, 0.9}
     assert jobs == head_jobs(plan.backbones[0], plan, 32)
@@ -116,7 +117,7 @@ def test_heads_are_recorded_as_if_each_had_been_trained_alone(album: Album, tmp_
     data = open_pictures(workplace.cache, album, plan.backbones[0].default.eval_resize)
     for name, job in jobs.items():
         row = recorder.trials[name]
-        assert (row.status, row.stage, row.origin, row.epochs_run) == ("completed", PROBE_STAGE, job.role, 2)
+        assert (row.status, row.stage, row.origin, row.epochs_run) == ("completed", PROBE, job.role, 2)
         alone = list(fit(job.recipe, data, World(), trial_id=name))
         losses = [each.val_loss for each in recorder.epochs[name]]
         assert losses == pytest.approx([each.val_loss for each in alone], rel=1e-4)
@@ -156,7 +157,7 @@ def test_a_study_that_goes_on_trains_no_head_again(album: Album, tmp_path: Path,
 def test_heads_rank_by_the_metric_and_failures_not_at_all(tmp_path: Path) -> None:
     recorder = make_recorder(tmp_path / "study")
     for name, accuracy, status in (("a", 0.7, "completed"), ("b", 0.9, "completed"), ("c", 0.99, "diverged")):
-        recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE_STAGE))
+        recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE))
         recorder.epoch(epoch_row(trial_id=name, val_accuracy=accuracy))
         recorder.end(name, Ending(status))
     assert find_metric("val_accuracy").maximize
@@ -170,7 +171,7 @@ def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path) -> None
 
 
 def crossed(recorder: Recorder, name: str, accuracy: float, loss: float, val: float = 0.9) -> None:
-    recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE_STAGE))
+    recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE))
     recorder.epoch(epoch_row(trial_id=name, val_accuracy=val))
     ending = Ending("completed", cross_validated=Figures(accuracy, accuracy, loss), cross_validated_count=100)
     recorder.end(name, ending)
@@ -181,7 +182,7 @@ def test_heads_within_a_standard_error_rank_by_loss(tmp_path: Path) -> None:
     crossed(recorder, "lucky", 0.90, 0.9, val=1.0)
     crossed(recorder, "calm", 0.88, 0.2)
     crossed(recorder, "poor", 0.86, 0.1)  # one standard error is sqrt(0.9 * 0.1 / 100) = 0.03
-    recorder.start(trial_row(trial_id="plain", backbone=RESNET, stage=PROBE_STAGE))
+    recorder.start(trial_row(trial_id="plain", backbone=RESNET, stage=PROBE))
     recorder.epoch(epoch_row(trial_id="plain", val_accuracy=1.0))
     recorder.end("plain", Ending("completed"))
     assert [row.trial_id for row in ranked_heads(recorder, RESNET)] == ["calm", "lucky", "poor", "plain"]

@@ -10,8 +10,8 @@ import pytest
 from raytl.metric import METRICS
 from raytl.results import progress as progress_module
 from raytl.results.progress import Progress
-from raytl.results.schemas import TrialRow
-from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH
+from raytl.results.schemas import CONFIRM, PROBE, SEARCH, TrialRow
+from raytl.results.view import DESIGN, REPORT
 from tests.rows import START, epoch_row, trial_row
 from tests.views import ENDED, GRID, STUDY
 

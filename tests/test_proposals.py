@@ -15,9 +15,9 @@ from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import BEHIND, STAGE, USED_UP, Proposals
+from raytl.on_ray.proposals import BEHIND, USED_UP, Proposals
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import SEARCH, TrialRow
 from raytl.space import Choices, Domain, Values
 from tests.plans import STAGES, make_album, make_plan, make_recorder, make_report
 
@@ -86,7 +86,7 @@ def test_default_and_probe_come_first_and_backbones_take_turns(album: Album, tmp
         *(parts[name].probe for name in in_turn),
     ]
     for job in jobs:
-        assert job.trial_id == trial_id(job.recipe, album.fingerprint, STAGE) and job.stage == STAGE
+        assert job.trial_id == trial_id(job.recipe, album.fingerprint, SEARCH) and job.stage == SEARCH
         assert parts[job.recipe.backbone].space.contains(job.recipe.values()) and not job.reads_test_set
     assert search.next() is None
 

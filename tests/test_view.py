@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH, Silent, View
+from raytl.results.schemas import CONFIRM, PROBE, SEARCH
+from raytl.results.view import DESIGN, REPORT, Silent, View
 from tests.rows import trial_row
 from tests.views import (
     ESTIMATE,

@@ -18,8 +18,9 @@ from raytl.results.event_lines import EventLines
 from raytl.results.live_view import LiveView
 from raytl.results.log_lines import LogLines
 from raytl.results.result_only import ResultOnly
+from raytl.results.schemas import CONFIRM, PROBE, SEARCH
 from raytl.results.tables import load_tables
-from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH, View
+from raytl.results.view import DESIGN, REPORT, View
 from raytl.study import Study
 from tests.rows import START, confirmed_row, epoch_row, trial_row
 from tests.studies import Plan, write_study

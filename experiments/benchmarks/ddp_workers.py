@@ -2,13 +2,16 @@
 
 Command:   python experiments/benchmarks/ddp_workers.py [--quick] [--out FILE]
 Hardware:  two processor cores, no network
-Minutes:   5
+Minutes:   8
 Expected:  B / (2 A) at least 0.9: two workers are nearly twice as fast
 
 raytl's own loop without Ray, gloo over the loopback device, all stages trained, the same recipe, seed and pictures in
 both arms; pictures per second of the training part of an epoch, the median of the epochs after the first. Every worker
 has one thread. Processes are started anew for each turn and each imports everything before it begins. The check: both
 arms have the same validation loss after the last epoch to 1%.
+
+Two more rows say where the rest goes. Two runs of half the batch at the same time, which exchange nothing, show what
+smaller batches and one memory for two cores cost (C); what the two workers of B are slower than these is the exchange.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -70,23 +73,30 @@ CASES = (Case("tiny_vit", 64, 64, 640, 4), Case("resnet18", 224, 32, 64, 3))
 def main() -> None:
     options = parser(__doc__, "ddp_workers").parse_args()
     with tempfile.TemporaryDirectory() as place:
-        findings = [compare(case, Path(place), options.quick) for case in CASES[: 1 if options.quick else None]]
+        cases = CASES[: 1 if options.quick else None]
+        findings = [finding for case in cases for finding in compare(case, Path(place), options.quick)]
     conclude(findings, options)
 
 
-def compare(case: Case, place: Path, quick: bool) -> Finding:
-    """Pictures per second of one worker (A) and of two (B)."""
+def compare(case: Case, place: Path, quick: bool) -> list[Finding]:
+    """Pictures per second of one worker (A), of two (B), and of two that have nothing to do with each other (C)."""
     folder = place / case.backbone
     data = shortened(open_sample(folder, -(-case.pictures // 3), case.pixels), case.pictures)
     losses: dict[int, float] = {}
+    apart: list[float] = []
 
     def arm(size: int) -> float:
-        rows = run_group(case.recipe, data, size, folder)
+        (rows,) = run_group(case.recipe, data, size, folder)
         losses[size] = rows[-1].val_loss
-        return statistics.median(row.images_per_second for row in rows[1:])
+        return _speed(rows)
 
-    taken = take_turns(lambda: arm(1), lambda: arm(WORKERS), quick)
-    return Finding(
+    def together_and_apart() -> float:
+        half = replace(case.recipe, batch_size=case.batch_size // WORKERS)
+        apart.append(sum(map(_speed, run_group(half, data, WORKERS, folder, exchange=False))))
+        return arm(WORKERS)
+
+    taken = take_turns(lambda: arm(1), together_and_apart, quick)
+    whole = Finding(
         measure="S10",
         case=f"{case.backbone}, {case.pixels} px, global batch {case.batch_size}",
         figure="B / (2 A)",
@@ -98,25 +108,50 @@ def compare(case: Case, place: Path, quick: bool) -> Finding:
         check=f"val_loss: A {losses[1]:.4f}, B {losses[WORKERS]:.4f}",
         check_passed=abs(losses[1] - losses[WORKERS]) <= TOLERANCE * losses[1],
     )
+    return [
+        whole,
+        replace(
+            whole,
+            case=f"{case.backbone}: two runs of half the batch at once, nothing exchanged (C)",
+            figure="C / (2 A)",
+            values=tuple(c / (WORKERS * a) for a, c in zip(taken.a, apart, strict=True)),
+            goal=None,
+            b=tuple(apart),
+            check="",
+        ),
+        replace(
+            whole,
+            case=f"{case.backbone}: two workers against those two runs",
+            figure="B / C",
+            values=tuple(b / c for b, c in zip(taken.b, apart, strict=True)),
+            goal=None,
+            a=tuple(apart),
+            check="",
+        ),
+    ]
 
 
-def run_group(recipe: Recipe, data: FitData, size: int, folder: Path) -> list[EpochRow]:
-    """The rows of a run by `size` workers in fresh processes."""
+def _speed(rows: list[EpochRow]) -> float:
+    return statistics.median(row.images_per_second for row in rows[1:])
+
+
+def run_group(recipe: Recipe, data: FitData, size: int, folder: Path, exchange: bool = True) -> list[list[EpochRow]]:
+    """The rows of a run by `size` workers in fresh processes, or of each of so many runs that begin together."""
     with tempfile.TemporaryDirectory(dir=folder) as meeting:
-        spawn(_worker, args=(recipe, data, size, Path(meeting)), nprocs=size)
-        rows: list[EpochRow] = torch.load(Path(meeting) / "rows.pt", weights_only=False)
-    return rows
+        spawn(_worker, args=(recipe, data, size, Path(meeting), exchange), nprocs=size)
+        return [torch.load(each, weights_only=False) for each in sorted(Path(meeting).glob("*.pt"))]
 
 
-def _worker(rank: int, recipe: Recipe, data: FitData, size: int, folder: Path) -> None:
+def _worker(rank: int, recipe: Recipe, data: FitData, size: int, folder: Path, exchange: bool) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     if size > 1:
         meeting = f"file://{folder}/meeting"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
-    rows = list(fit(recipe, data, World(rank, size)))
-    if rank == 0:
-        torch.save(rows, folder / "rows.pt")
+        dist.barrier()
+    rows = list(fit(recipe, data, World(rank, size) if exchange else World()))
+    if rank == 0 or not exchange:
+        torch.save(rows, folder / f"{rank}.pt")
     if size > 1:
         dist.destroy_process_group()
 

@@ -20,12 +20,11 @@ from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import UNWRITABLE, Done, Job, Report
 from raytl.on_ray.live import Live
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import STAGE
 from raytl.on_ray.results import REPORT
 from raytl.on_ray.schedulers import BackboneSchedulers
 from raytl.on_ray.stages import configuration, job_of, task_of
 from raytl.results.recorder import Ending, Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import SEARCH, TrialRow
 
 PREFERRED = "the scheduler preferred other trials"
 
@@ -87,7 +86,9 @@ class Bridge:
         report = self._last.pop(job.trial_id, None)
         attempts = self._attempts.get(job.trial_id, job.attempt)
         waited = sum(self._waited.pop(job.trial_id, {}).values())
-        ending = replace(self._ending(report, error), attempts=attempts, waited_seconds=waited)
+        ending = replace(
+            self._ending(report, error), attempts=attempts, waited_seconds=waited, taken_over=self._taken_over(job)
+        )
         trial = self._recorder.end(job.trial_id, ending)
         self._on_end(trial, report)
 
@@ -99,6 +100,12 @@ class Bridge:
     def _end_unbegun(self, trial: TrialRow | None) -> None:
         if trial is not None and trial.status == "running":
             self._on_end(self.end_earlier(trial), None)
+
+    def _taken_over(self, job: Job) -> str | None:
+        """The job's twin, where the first epochs are the twin's: they began before the job did."""
+        trial, epochs = self._recorder.trials[job.trial_id], self._recorder.epochs[job.trial_id]
+        taken = job.twin and epochs and epochs[0].started_at < trial.started_at
+        return job.twin.trial_id if job.twin and taken else None
 
     def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:
@@ -213,7 +220,7 @@ class StudyScheduler(Live, BackboneSchedulers):
             backbone_of=lambda trial: task_of(trial).backbone,
             name_of=lambda trial: job_of(trial).trial_id,
             per_backbone=per_backbone,
-            is_compared=lambda trial: isinstance(task := task_of(trial), Job) and task.stage == STAGE,
+            is_compared=lambda trial: isinstance(task := task_of(trial), Job) and task.stage == SEARCH,
         )
         self._bridge, self._workers_kept, self._idleness = bridge, workers_kept, Idleness(say)
 
@@ -225,7 +232,7 @@ class StudyScheduler(Live, BackboneSchedulers):
         is_over = self._bridge.deadline.passed
         for row in recorder.earlier_epochs:
             trial = recorder.trials[row.trial_id]
-            if trial.stage != STAGE:
+            if trial.stage != SEARCH:
                 continue
             value = getattr(row, recorder.metric.name)
             score = value if recorder.metric.maximize else -value

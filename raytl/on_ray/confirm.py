@@ -23,11 +23,9 @@ from raytl.on_ray.stages import Stage
 from raytl.recipe import Recipe
 from raytl.results.final_figures import tested_rows
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import CONFIRM, SEARCH, TrialRow
+from raytl.results.tables import RANKED_STATUSES
 from raytl.study import LADDER, Study
-
-STAGE, SEARCH_STAGE = "confirm", "search"
-WITH_FIGURE = ("completed", "stopped")
 
 
 def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
@@ -52,16 +50,16 @@ def _final(recipe: Recipe, study: Study, index: int) -> Recipe:
 
 
 def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint: str) -> Job:
-    name = trial_id(recipe, fingerprint, STAGE)
+    name = trial_id(recipe, fingerprint, CONFIRM)
     epochs = recorder.epochs.get(name, ())
     attempt = 1 + attempts_of(epochs) if name in recorder.trials else 1
-    twin = _twin(recorder, trial_id(recipe, fingerprint, SEARCH_STAGE))
-    return Job(name, STAGE, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt, twin=twin)
+    twin = _twin(recorder, trial_id(recipe, fingerprint, SEARCH))
+    return Job(name, CONFIRM, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt, twin=twin)
 
 
 def _twin(recorder: Recorder, name: str) -> Twin | None:
     """The run of the search by that name, if it has come to an end with a figure."""
-    known = name in recorder.trials and recorder.trials[name].status in WITH_FIGURE
+    known = name in recorder.trials and recorder.trials[name].status in RANKED_STATUSES
     return Twin(name, tuple(recorder.epochs[name])) if known else None
 
 
@@ -73,7 +71,7 @@ class Confirmation(Stage):
         jobs = final_jobs(plan, recorder)
         self._left, self._twins = deque(jobs), {job.trial_id: job.twin.trial_id for job in jobs if job.twin}
         for trial in recorder.trials.values():
-            if trial.stage == SEARCH_STAGE and trial.status != "running" and trial.trial_id not in self._twins.values():
+            if trial.stage == SEARCH and trial.status != "running" and trial.trial_id not in self._twins.values():
                 self._forget(trial.trial_id)
 
     @property
@@ -100,7 +98,7 @@ def searched_trials(recorder: Recorder, backbone: str) -> list[TrialRow]:
     return [
         row
         for row in recorder.trials.values()
-        if row.stage == SEARCH_STAGE and row.backbone == backbone and row.status in WITH_FIGURE
+        if row.stage == SEARCH and row.backbone == backbone and row.status in RANKED_STATUSES
     ]
 
 

@@ -47,10 +47,10 @@ from raytl.results.lock import locked
 from raytl.results.mirror import mirrored
 from raytl.results.recorder import Recorder, Watcher
 from raytl.results.report import write_report
-from raytl.results.schemas import DISTILL
+from raytl.results.schemas import CONFIRM, DISTILL, PROBE, SEARCH
 from raytl.results.tables import compact, load_tables
 from raytl.results.usage import used_line
-from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH
+from raytl.results.view import DESIGN, REPORT
 from raytl.study import LADDER, Study
 from raytl.train.cache import PrefixCache
 

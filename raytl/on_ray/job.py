@@ -10,7 +10,7 @@ from raytl.data.album import Album
 from raytl.recipe import Recipe
 from raytl.results.final_figures import FinalFigures
 from raytl.results.histogram import Histogram
-from raytl.results.schemas import EpochRow
+from raytl.results.schemas import CONFIRM, EpochRow
 from raytl.train.cache import PrefixCache
 
 UNWRITABLE = "unwritable"  # how a job ends whose checkpoint cannot be written: its trial goes on when the study does
@@ -52,7 +52,7 @@ class Job:
     @property
     def reads_test_set(self) -> bool:
         """Only final models see test pictures, and once."""
-        return self.stage == "confirm"
+        return self.stage == CONFIRM
 
 
 @dataclass(frozen=True)

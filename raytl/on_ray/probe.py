@@ -22,9 +22,8 @@ from raytl.prices import rung_depths
 from raytl.recipe import make_recipe
 from raytl.results.ranking import ranked
 from raytl.results.recorder import Ending, Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import PROBE, TrialRow
 
-PROBE_STAGE = "probe"
 SIZE = "size"  # the role of a linear probe at another size, for comparison
 HEADS = 128  # chosen: heads per backbone; together they take seconds, and more would mostly fit the validation pictures
 
@@ -146,19 +145,19 @@ def head_jobs(part: BackbonePlan, plan: Plan, image_size: int) -> list[Job]:
     searcher = make_searcher("random", space, seed_of(plan.study.seed, f"{part.backbone} heads"))
     points = (searcher.suggest(index) for index in range(HEADS - len(recipes)))
     recipes += [(SEARCHER, with_views(make_recipe(base, point))) for point in points if point is not None]
-    named = {trial_id(recipe, plan.album.fingerprint, PROBE_STAGE): (role, recipe) for role, recipe in recipes}
-    return [Job(name, PROBE_STAGE, role, recipe) for name, (role, recipe) in named.items()]
+    named = {trial_id(recipe, plan.album.fingerprint, PROBE): (role, recipe) for role, recipe in recipes}
+    return [Job(name, PROBE, role, recipe) for name, (role, recipe) in named.items()]
 
 
 def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
     """The backbone's heads, best first; see `raytl.results.ranking`."""
-    rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == backbone]
+    rows = [row for row in recorder.trials.values() if row.stage == PROBE and row.backbone == backbone]
     return ranked(rows, recorder.metric)
 
 
 def _tried(part: BackbonePlan, recorder: Recorder) -> bool:
     """Whether an earlier run of the study has trained the backbone's heads; they are recorded all together."""
-    rows = [row for row in recorder.trials.values() if row.stage == PROBE_STAGE and row.backbone == part.backbone]
+    rows = [row for row in recorder.trials.values() if row.stage == PROBE and row.backbone == part.backbone]
     return bool(rows) and all(row.status != "running" for row in rows)
 
 

@@ -19,10 +19,9 @@ from raytl.on_ray.searchers import Searcher, make_searcher, seed_of
 from raytl.on_ray.shares import Shares
 from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.schemas import SEARCH, EpochRow, TrialRow
 from raytl.space import Values
 
-STAGE = "search"
 SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
 BEHIND = "it lies too far behind the best backbone"
 USED_UP = "every recipe of its space is tried"
@@ -97,12 +96,12 @@ class BackboneProposals:
         if self._again:
             return self._again.popleft()
         for role, recipe in self._recipes_in_order():
-            name = trial_id(recipe, self._fingerprint, STAGE)
+            name = trial_id(recipe, self._fingerprint, SEARCH)
             if name not in self._seen:
                 self._seen.add(name)
                 self._left -= 1
                 self._searcher.pend(self._point(recipe))
-                return Job(name, STAGE, role, recipe)
+                return Job(name, SEARCH, role, recipe)
         return None
 
     def tell(self, trial: TrialRow) -> None:
@@ -133,7 +132,7 @@ class BackboneProposals:
 def _again(row: TrialRow, epochs: Sequence[EpochRow]) -> Job:
     """The job of a trial that did not end, after its recorded epochs."""
     count = len(epochs)
-    return Job(row.trial_id, STAGE, row.origin, row.recipe, recorded_epochs=count, attempt=1 + attempts_of(epochs))
+    return Job(row.trial_id, SEARCH, row.origin, row.recipe, recorded_epochs=count, attempt=1 + attempts_of(epochs))
 
 
 def _ended(row: TrialRow) -> bool:
@@ -161,7 +160,7 @@ class Proposals:
         self._deadline, self._shares, self._settled = deadline, Shares(plan, recorder), settled
         self._recorder, self._given_up, self._fleet = recorder, given_up, fleet
         rungs = ladder or {}
-        earlier = [row for row in recorder.trials.values() if row.stage == STAGE]
+        earlier = [row for row in recorder.trials.values() if row.stage == SEARCH]
         self._children = {
             part.backbone: BackboneProposals(
                 part,

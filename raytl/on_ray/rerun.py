@@ -24,14 +24,13 @@ from raytl.on_ray.driver import workplace_of
 from raytl.on_ray.experiment import run_stages
 from raytl.on_ray.job import Done, Job, Report, Task
 from raytl.on_ray.plan import Plan, make_plan, open_albums
-from raytl.on_ray.probe import PROBE_STAGE
 from raytl.on_ray.provenance import known_precisions, write_provenance
 from raytl.on_ray.stages import Stage
 from raytl.results.folder import StudyFolder
 from raytl.results.lock import locked
 from raytl.results.recorder import Ending, Recorder, Watcher
 from raytl.results.report import write_report
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import PROBE, TrialRow
 from raytl.results.tables import Tables, compact, load_tables, picture_rows, trial_rows
 from raytl.study import Study
 
@@ -54,9 +53,9 @@ class Again(Stage):
         self._plan, self._recorder = plan, recorder
         self.job = again(wanted.trial, plan)
         self._task: Task | None = self.job
-        if self.job.stage == PROBE_STAGE:
+        if self.job.stage == PROBE:
             rows = trial_rows(wanted.tables.trials)
-            heads = [row for row in rows if row.stage == PROBE_STAGE and row.backbone == self.job.backbone]
+            heads = [row for row in rows if row.stage == PROBE and row.backbone == self.job.backbone]
             self._task = TrainHeads(tuple(again(row, plan) for row in heads))
 
     def next(self) -> Task | None:

@@ -6,16 +6,17 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from raytl.on_ray.confirm import WITH_FIGURE, worth_their_price
+from raytl.on_ray.confirm import worth_their_price
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job, Report
 from raytl.on_ray.ladder import climb
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import STAGE, Proposals, Settled
+from raytl.on_ray.proposals import Proposals, Settled
 from raytl.on_ray.stages import Stage
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import SEARCH, TrialRow
+from raytl.results.tables import RANKED_STATUSES
 from raytl.study import LADDER
 
 # Chosen: checkpoints of a backbone that are kept in case the confirmation takes them over. Which trial it takes may
@@ -41,7 +42,7 @@ class Search(Stage):
         rungs = {part.backbone: climb(part, recorder, plan.study) for part in parts}
         self._proposals = Proposals(plan, recorder, deadline, rungs, settled, self._keep_or_forget, fleet)
         for trial in recorder.trials.values():  # a kill may have fallen between the end of one and what follows it
-            if trial.stage == STAGE and trial.status != "running" and (checkpoints / trial.trial_id).exists():
+            if trial.stage == SEARCH and trial.status != "running" and (checkpoints / trial.trial_id).exists():
                 self._keep_or_forget(trial)
 
     @property
@@ -61,7 +62,7 @@ class Search(Stage):
     def _keep_or_forget(self, trial: TrialRow) -> None:
         """Removes the checkpoints of a backbone's trials that are over and have no chance to be confirmed."""
         known = [*self._kept[trial.backbone], trial]
-        likely = worth_their_price([row for row in known if row.status in WITH_FIGURE], self._plan, self._recorder)
+        likely = worth_their_price([row for row in known if row.status in RANKED_STATUSES], self._plan, self._recorder)
         self._kept[trial.backbone] = likely[:KEPT]
         for row in known:
             if row not in likely[:KEPT]:

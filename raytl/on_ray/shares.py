@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from raytl.on_ray.plan import Plan
 from raytl.results.recorder import Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import PROBE, SEARCH, TrialRow
 from raytl.study import LADDER
 
 REACH = 3.0  # chosen: standard errors of a validation accuracy by which a backbone may lie behind the best one
@@ -36,8 +36,8 @@ class Shares:
         study = self._plan.study
         if study.policy != LADDER or len(self._plan.backbones) == 1 or not self._recorder.metric.maximize:
             return True
-        rows = [row for row in self._recorder.trials.values() if row.stage in ("probe", "search")]
-        begun = sum(row.backbone == backbone and row.stage == "search" for row in rows)
+        rows = [row for row in self._recorder.trials.values() if row.stage in (PROBE, SEARCH)]
+        begun = sum(row.backbone == backbone and row.stage == SEARCH for row in rows)
         if begun < fair_trials(study.trials):
             return True
         own, best = self._best(row for row in rows if row.backbone == backbone), self._best(rows)
@@ -48,7 +48,7 @@ class Shares:
     def under_way(self, backbone: str) -> bool:
         """Whether a trial of the backbone has begun and not ended."""
         rows = self._recorder.trials.values()
-        return any(row.backbone == backbone and row.stage == "search" and row.status == "running" for row in rows)
+        return any(row.backbone == backbone and row.stage == SEARCH and row.status == "running" for row in rows)
 
     def _best(self, rows: Iterable[TrialRow]) -> float | None:
         figures = (getattr(row, self._recorder.metric.name) for row in rows if row.status in ("completed", "stopped"))

@@ -49,8 +49,8 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
     reset_peak(world.device)
     folder = workplace.checkpoints / job.trial_id
     resume, damage = _resumable(job, folder, world)
-    taken, more = (None, ()) if resume else _taken_over(job, workplace)
-    notes, done, run = (*notes, *damage, *more), job.recorded_epochs, None
+    taken = None if resume else _taken_over(job, workplace)
+    notes, done, run = (*notes, *damage), job.recorded_epochs, None
     try:
         run = _run(job, workplace, world, resume or taken)
         if taken and job.twin:
@@ -177,15 +177,13 @@ def _resumable(job: Job, folder: Path, world: World) -> tuple[Snapshot | None, t
     return None, ()
 
 
-def _taken_over(job: Job, workplace: Workplace) -> tuple[Snapshot | None, tuple[str, ...]]:
-    """Where the job's twin left off, and a sentence that says so; nothing where its checkpoint is not whole."""
+def _taken_over(job: Job, workplace: Workplace) -> Snapshot | None:
+    """Where the job's twin left off, unless its checkpoint is not whole."""
     if job.twin is None:
-        return None, ()
+        return None
     reached = len(job.twin.epochs)
     snapshot, _ = latest_snapshot(workplace.checkpoints / job.twin.trial_id, reached)
-    if snapshot is None or snapshot.epoch != reached:
-        return None, ()
-    return snapshot, (f"the search had trained it as {job.twin.trial_id} for {reached} epochs",)
+    return snapshot if snapshot and snapshot.epoch == reached else None
 
 
 def _reports_of_twin(job: Job, twin: Twin, run: Run, folder: Path, notes: tuple[str, ...]) -> Iterator[Report]:

@@ -23,8 +23,8 @@ from raytl.metric import Metric
 from raytl.redaction import redacted_values
 from raytl.results.conclusion import Conclusion
 from raytl.results.log_lines import one_line
-from raytl.results.schemas import ConfirmedRow, EpochRow, TrialRow
-from raytl.results.view import PROBE, Silent
+from raytl.results.schemas import PROBE, ConfirmedRow, EpochRow, TrialRow
+from raytl.results.view import Silent
 from raytl.study import Study
 from raytl.unread import silence
 

@@ -21,7 +21,7 @@ from raytl.limits import BYTES_PER_PARAMETER, NO_LIMITS, Limits
 from raytl.metric import METRICS, Metric, find_metric
 from raytl.recipe import FIELD_NAMES, Recipe
 from raytl.results.outcomes import compare, outcomes
-from raytl.results.schemas import AFTERWARDS, TrialRow
+from raytl.results.schemas import AFTERWARDS, SEARCH, TrialRow
 from raytl.results.stats import Interval, accuracy_interval, over_splits
 from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables, trial_rows
 
@@ -275,7 +275,7 @@ def _comparison(tables: Tables, best: FinalModel, name: str, other: FinalModel) 
 
 
 def _search(backbone: str, rows: list[TrialRow], metric: Metric) -> BackboneSearch:
-    searched = [row for row in rows if row.stage == "search"]
+    searched = [row for row in rows if row.stage == SEARCH]
     ranked = [row for row in rows if row.status in RANKED_STATUSES and math.isfinite(metric.key(row)[0])]
     return BackboneSearch(
         backbone=backbone,

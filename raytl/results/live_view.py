@@ -21,9 +21,8 @@ from rich.text import Text
 from raytl.metric import Metric
 from raytl.results.log_lines import LogLines, figure
 from raytl.results.progress import Tally
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import CONFIRM, TrialRow
 from raytl.results.sparkline import BLOCKS, PLAIN, sparkline
-from raytl.results.view import CONFIRM
 from raytl.results.wording import depth_count, shortened
 from raytl.stops import before_exit
 

@@ -22,8 +22,8 @@ from raytl.redaction import redacted
 from raytl.results.conclusion import Conclusion
 from raytl.results.console import StudyConsole
 from raytl.results.progress import BAD, Progress
-from raytl.results.schemas import EpochRow, TrialRow
-from raytl.results.view import PROBE, SEARCH, Silent
+from raytl.results.schemas import PROBE, SEARCH, EpochRow, TrialRow
+from raytl.results.view import Silent
 from raytl.results.wording import COLUMNS, depth_count
 from raytl.study import Study
 

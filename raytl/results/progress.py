@@ -15,9 +15,9 @@ from raytl.estimate import time_text
 from raytl.metric import Metric
 from raytl.money import HOUR_SECONDS
 from raytl.results.ranking import ranked
-from raytl.results.schemas import EpochRow, TrialRow
+from raytl.results.schemas import CONFIRM, PROBE, SEARCH, EpochRow, TrialRow
 from raytl.results.usage import amount
-from raytl.results.view import CONFIRM, DESIGN, PROBE, REPORT, SEARCH
+from raytl.results.view import DESIGN, REPORT
 from raytl.study import LADDER, Study
 
 RANKED = ("completed", "stopped")

@@ -71,6 +71,7 @@ class Ending:
     node_share: float | None = None
     worker_seconds: float | None = None
     waited_seconds: float = 0.0
+    taken_over: str | None = None
 
 
 class Recorder:
@@ -211,6 +212,7 @@ def _summed_up(trial: TrialRow, epochs: Sequence[EpochRow], ending: Ending) -> T
         worker_seconds=_held(trial, ending, ended_at),
         node_type=ending.node_type,
         node_share=ending.node_share,
+        taken_over=ending.taken_over,
     )
 
 

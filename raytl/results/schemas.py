@@ -17,8 +17,9 @@ from raytl.recipe import FIELD_TYPES, Recipe
 
 SCHEMA_VERSION = 1
 ENSEMBLE = "ensemble"  # the role, and the name in the place of a backbone's, of a mean of several final models
-DISTILL = "distill"  # the stage of trials that learn from a final model or an ensemble
-DISTILLED = "distilled"  # their origin, and their role among final models
+# The stages of trials, in a study's order; those of the last learn from a final model or an ensemble.
+PROBE, SEARCH, CONFIRM, DISTILL = "probe", "search", "confirm", "distill"
+DISTILLED = "distilled"  # the origin of these, and their role among final models
 AFTERWARDS = (ENSEMBLE, DISTILLED)  # roles of what is made of a study's final models when they have been tested
 
 
@@ -33,7 +34,8 @@ class TrialRow:
     pictures. `worker_seconds` is for how long workers were held for it, times their number, all attempts together
     (heads that trained together share theirs alike); of a trial under way, in the attempts before the one that began
     at `resumed_at`. Each worker held the share `node_share` of a machine of the type `node_type`. `cost` follows from
-    these and the prices given last: tables have it, the ledger does not.
+    these and the prices given last: tables have it, the ledger does not. `taken_over` names the trial of the search
+    that was the same work, and whose epochs and checkpoint became this final model's.
     """
 
     study: str
@@ -74,6 +76,7 @@ class TrialRow:
     node_type: str | None = None
     node_share: float | None = None
     cost: float | None = None
+    taken_over: str | None = None
     recipe: Recipe
 
 

@@ -14,10 +14,11 @@ from raytl.results.importance import LEAST_TRIALS, Importance
 from raytl.results.page import Html, classed, note, section, table, tag
 from raytl.results.parallel import LINES, Column, parallel
 from raytl.results.rungs import Rung
+from raytl.results.schemas import PROBE, SEARCH
 from raytl.results.varied import TrialGroup
 from raytl.results.wording import METRIC_NAMES, count, duration, frozen, metric_text, percent, recipe_text
 
-STAGES = {"probe": "heads over frozen backbones", "search": "search"}
+STAGES = {PROBE: "heads over frozen backbones", SEARCH: "search"}
 TOLD_BY_LINE = ("backbone", "frozen_fraction", "freeze_depth", "lr")  # first in the chart of all trials
 
 
@@ -91,7 +92,7 @@ def ladder_section(climbed: Sequence[Rung], metric: Metric) -> Html:
     rows = [
         (
             rung.backbone,
-            "heads, before the search" if rung.stage == "probe" else "search",
+            "heads, before the search" if rung.stage == PROBE else "search",
             frozen(rung.freeze_depth, rung.stage_count),
             count(rung.trials),
             count(rung.stopped),
@@ -110,7 +111,7 @@ def ladder_section(climbed: Sequence[Rung], metric: Metric) -> Html:
         "train on that together. The best of them is then carried on to fewer and fewer frozen stages, the cheapest "
         "first, and the scheduler ends what falls behind. The best of many trials flatters more than that of few."
     )
-    if not any(rung.stage == "probe" for rung in climbed):
+    if not any(rung.stage == PROBE for rung in climbed):
         about = "All trials were alike to the searcher; no heads were tried beforehand."
     return section("ladder", "Depth by depth", [note(about), table(header, rows, (0, 1))])
 

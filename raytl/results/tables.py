@@ -18,10 +18,20 @@ from raytl.money import price_problems
 from raytl.recipe import Recipe
 from raytl.results.folder import StudyFolder, write_atomically
 from raytl.results.ledger import LedgerView, read_ledger
-from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow, conform
+from raytl.results.schemas import (
+    PROBE,
+    SEARCH,
+    TABLES,
+    ConfirmedRow,
+    EpochRow,
+    PictureRow,
+    PredictionRow,
+    TrialRow,
+    conform,
+)
 from raytl.results.usage import with_costs, with_costs_of
 
-RANKED_STAGES = ("probe", "search")  # a confirmation trains a ranked recipe again: it does not compete with it
+RANKED_STAGES = (PROBE, SEARCH)  # a confirmation trains a ranked recipe again: it does not compete with it
 RANKED_STATUSES = ("completed", "stopped")
 
 

@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raytl.money import HOUR_SECONDS, price_of
-from raytl.results.schemas import DISTILL, EpochRow, TrialRow
-
-CONFIRM = "confirm"  # the stage of final models
+from raytl.results.schemas import CONFIRM, DISTILL, EpochRow, TrialRow
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from raytl.results.recorder import Watcher
 from raytl.results.schemas import ConfirmedRow, EpochRow, TrialRow
 from raytl.study import Study
 
-PROBE, SEARCH, CONFIRM, DESIGN, REPORT = "probe", "search", "confirm", "design", "report"
+DESIGN, REPORT = "design", "report"  # steps of a study beside the stages of its trials
 
 
 class View(Watcher, Protocol):
