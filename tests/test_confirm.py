@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -260,18 +260,35 @@ def test_checkpoints_of_the_search_are_removed_when_nobody_needs_them(album: Alb
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {name, "final"}
     bridge = Bridge(study.plan, study.recorder, 1, Deadline(None), stage.trial_ended)
     job = next(job for job in study.jobs() if job.twin)
+    assert job.twin is not None
     bridge.start(job, "tune1")
     report = make_report(job, 1, 0.9, ended="completed", test=figures(0))
     assert report.row is not None
-    bridge.take(replace(report, row=replace(report.row, started_at=datetime(2026, 1, 1, tzinfo=UTC))))
+    bridge.take(replace(report, row=replace(report.row, started_at=job.twin.epochs[0].started_at)))
     bridge.end(job)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"final"}
     assert study.recorder.trials[job.trial_id].taken_over == name
-    again = next(job for job in study.jobs() if job.role == "probe")
-    bridge.start(again, "tune2")
-    bridge.take(make_report(again, 1, 0.9, ended="completed", test=figures(0)))
-    bridge.end(again)
-    assert study.recorder.trials[again.trial_id].taken_over is None
+
+
+def test_a_final_model_whose_twin_left_no_checkpoint_has_taken_over_nothing(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path)
+    study.add(trial_id(study.recipe(), album.fingerprint, "search"), study.recipe(), 0.9)
+    stage = Confirmation(study.plan, study.recorder, tmp_path / "checkpoints")
+    bridge = Bridge(study.plan, study.recorder, 1, Deadline(None), stage.trial_ended)
+    job = next(job for job in study.jobs() if job.twin)
+    report = make_report(job, 1, 0.9, ended="completed", test=figures(0))
+    assert job.twin is not None and report.row is not None
+    bridge.start(job, "tune1")
+    own = job.twin.epochs[0].started_at + timedelta(seconds=1)
+    bridge.take(replace(report, row=replace(report.row, started_at=own)))
+    bridge.end(job)
+    assert study.recorder.trials[job.trial_id].taken_over is None
+
+
+def test_where_weights_are_to_be_shown_after_every_epoch_nothing_is_taken_over(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, weight_histograms=True)
+    study.add(trial_id(study.recipe(), album.fingerprint, "search"), study.recipe(), 0.9)
+    assert [job.twin for job in study.jobs()] == [None] * len(study.jobs())
 
 
 def roles(study: Searched) -> dict[str, Recipe]:

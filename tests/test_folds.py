@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 
 from raytl.data.pixels import StoredPixels
 from raytl.data.store import FitData, PictureSet
+from raytl.metric import Figures
 from raytl.train import folds
 from raytl.train.cache import PrefixCache
-from raytl.train.folds import FOLDS, REPEATS, _folds, _side_by_side, cross_validate
+from raytl.train.course import Course
+from raytl.train.folds import FOLDS, REPEATS, _best_figures, _folds, _side_by_side, cross_validate
 from raytl.train.world import World
 from tests.tiny import ACCURACY, start, tiny_data, tiny_recipe
 
@@ -88,6 +91,36 @@ def test_a_class_of_one_picture_cannot_be_cross_validated(data: FitData) -> None
     labels[0] = 2
     lone = replace(data, train=replace(data.train, labels=labels))
     assert cross_validate({"a": HEAD}, lone, World(), ACCURACY, None) == {}
+
+
+def test_a_head_that_is_done_in_its_fold_may_diverge_while_the_others_go_on() -> None:
+    class Stopping:
+        """One recipe in two folds: the first is done after an epoch, and its loss is no number any more after that."""
+
+        recipe_count = 1
+
+        def __init__(self) -> None:
+            self.courses = [Course(replace(HEAD, epochs=epochs), 1, ACCURACY) for epochs in (1, 3)]
+            self.epoch = 0
+
+        def heads_of(self, place: int) -> range:
+            return range(2)
+
+        def train(self, epoch: int) -> tuple[None, set[int]]:
+            self.epoch = epoch
+            return None, {0} if epoch > 1 else set()
+
+        def validate(self) -> Stopping:
+            return self
+
+        def figures(self) -> list[Figures]:
+            return [Figures(0.5, 0.5, 0.7 if self.epoch == 1 else math.nan), Figures(0.2 * self.epoch, 0.5, 0.7)]
+
+        def keep(self, places: list[int]) -> None:
+            assert places == [0]
+
+    found = list(_best_figures(Stopping()))  # type: ignore[arg-type]
+    assert [(place, figures.val_accuracy) for place, figures in found] == [(0, 0.5), (0, pytest.approx(0.6))]
 
 
 def test_a_head_that_diverges_is_left_out(data: FitData) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,20 +26,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FitData:
     return tiny_data(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("room_bytes", [None, 0, 100_000_000])
 def test_features_are_those_of_the_whole_backbone_however_many_are_asked_for(
-    cached: bool, data: FitData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room_bytes: int | None, data: FitData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "BATCH", 4)
-    shared = freeze([HEAD], data, World(), PrefixCache(tmp_path, 100_000_000) if cached else None)
+    shared = freeze([HEAD], data, World(), None if room_bytes is None else PrefixCache(tmp_path, room_bytes))
     split = shared.split(data)
     rows = np.array([3, 17, 3, 0, 9, 21, 5, 5, 2])
-    found = shared.features(split.held, rows % 13, 1)
-    pictures = [split.held.batch(np.array([row]), 1) for row in rows % 13]
-    if not cached:
+    for inputs, numbers in ((split.held, rows % 13), (split.train, rows)):
+        pictures = [inputs.batch(np.array([row]), 1) for row in numbers]  # what there is room for is stored by now
         with torch.no_grad():
-            pictures = [shared.model.prefix(each, 3) for each in pictures]
-    torch.testing.assert_close(found, torch.cat(pictures), rtol=1e-5, atol=1e-6)
+            expected = torch.cat([one if inputs.depth == 3 else shared.model.prefix(one, 3) for one in pictures])
+        with counted(shared, monkeypatch) as shown:
+            found = shared.features(inputs, numbers, 1)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        assert shown == ([] if room_bytes else [4, 4, 1])
+
+
+@contextmanager
+def counted(shared: frozen.Frozen, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many pictures the backbone is shown at a time within the block."""
+    shown: list[int] = []
+    run_stages = shared.model.backbone.run_stages
+
+    def counting(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        shown.append(len(x))
+        return run_stages(x, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.model.backbone, "run_stages", counting)
+        yield shown
 
 
 def test_the_longest_recipe_says_how_many_views_are_made_ready(data: FitData) -> None:

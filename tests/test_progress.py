@@ -127,6 +127,24 @@ def test_epochs_of_running_trials_are_work_and_those_before_a_resume_are_not(clo
     assert progress.left_seconds() == pytest.approx(60 * (6 - 2 * 3 / 4))
 
 
+def test_epochs_that_a_final_model_took_over_are_no_work(clock: Clock) -> None:
+    progress = Progress(ACCURACY)
+    progress.begin(STUDY)
+    progress.step(CONFIRM, 4)
+    recipe = replace(ENDED.recipe, epochs=2)
+    for name in ("f0", "f1"):
+        final = trial_row(trial_id=name, stage=CONFIRM, recipe=recipe)
+        progress.started(final)
+        for epoch in (1, 2):
+            ended_at = final.started_at + timedelta(seconds=epoch if name == "f1" else -10)
+            progress.epoch(final, epoch_row(trial_id=name, epoch=epoch, ended_at=ended_at))
+        clock.seconds += 0.5 if name == "f0" else 59.5
+        progress.ended(replace(over(name), stage=CONFIRM))
+        if name == "f0":
+            assert progress.left_seconds() is None, "the search had done it"
+    assert progress.left_seconds() == pytest.approx(120), "two are left, and one was trained in a minute"
+
+
 def test_a_backbone_that_is_settled_wants_no_more_trials(clock: Clock) -> None:
     progress = searching(clock)
     clock.seconds += 10

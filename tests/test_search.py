@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,33 @@ def test_of_trials_that_are_over_the_likeliest_to_be_confirmed_keep_their_checkp
         stage.trial_ended(recorder.end(name, Ending("completed")), None)
         left.append("".join(sorted(path.name for path in checkpoints.iterdir())))
     assert left == ["a", "b", "bc", "bcd", "bde", "bde"]
+
+
+def test_which_trials_are_likely_is_judged_by_all_that_have_ended(album: Album, tmp_path: Path) -> None:
+    """The best trial sets what is near, also when its own checkpoint is not among those that are kept."""
+    recorder, checkpoints = make_recorder(tmp_path / "study"), StudyFolder(tmp_path / "study").checkpoints
+    plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), policy=LADDER)
+    stage = Search(plan, recorder, checkpoints, Deadline(None))
+    noise = math.sqrt(0.95 * 0.05 / len(album.part("val")))
+    near, far = 0.95 - noise / 2, 0.95 - 1.2 * noise
+    for name, score, share in (("a", 0.95, 0.0), ("b", near, 0.3), ("c", near, 0.3), ("d", near, 0.3), ("e", far, 0.9)):
+        (checkpoints / name).mkdir(parents=True)
+        recorder.start(trial_row(trial_id=name, backbone="plain_cnn", stage="search", frozen_fraction=share))
+        recorder.epoch(epoch_row(trial_id=name, val_accuracy=score))
+        stage.trial_ended(recorder.end(name, Ending("completed")), None)
+    assert {path.name for path in checkpoints.iterdir()} == {"b", "c", "d"}
+
+
+def test_no_checkpoint_is_kept_where_final_models_are_trained_for_longer(album: Album, tmp_path: Path) -> None:
+    recorder, checkpoints = make_recorder(tmp_path / "study"), StudyFolder(tmp_path / "study").checkpoints
+    row = trial_row(trial_id="a", backbone="plain_cnn", stage="search")
+    plan = make_plan((album,), tmp_path, backbones=("plain_cnn",), confirm_epochs=row.recipe.epochs + 1)
+    stage = Search(plan, recorder, checkpoints, Deadline(None))
+    (checkpoints / "a").mkdir(parents=True)
+    recorder.start(row)
+    recorder.epoch(epoch_row(trial_id="a"))
+    stage.trial_ended(recorder.end("a", Ending("completed")), None)
+    assert not list(checkpoints.iterdir())
 
 
 def test_what_is_proposed_is_told_and_the_best_keeps_its_checkpoint(album: Album, tmp_path: Path) -> None:

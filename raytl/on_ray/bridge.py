@@ -102,10 +102,9 @@ class Bridge:
             self._on_end(self.end_earlier(trial), None)
 
     def _taken_over(self, job: Job) -> str | None:
-        """The job's twin, where the first epochs are the twin's: they began before the job did."""
-        trial, epochs = self._recorder.trials[job.trial_id], self._recorder.epochs[job.trial_id]
-        taken = job.twin and epochs and epochs[0].started_at < trial.started_at
-        return job.twin.trial_id if job.twin and taken else None
+        """The job's twin, where the first recorded epoch is the twin's."""
+        epochs, twin = self._recorder.epochs[job.trial_id], job.twin
+        return twin.trial_id if twin and epochs and epochs[0].started_at == twin.epochs[0].started_at else None
 
     def _ending(self, report: Report | None, error: str | None) -> Ending:
         if report is None:

@@ -35,8 +35,8 @@ def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
     the study began go on from their checkpoints.
     """
     jobs = [
-        _job(recorder, role, _final(chosen, plan.study, index), split, album.fingerprint)
-        for split, album in enumerate(plan.albums)
+        _job(plan, recorder, role, _final(chosen, plan.study, index), split)
+        for split in range(len(plan.albums))
         for part in plan.backbones
         for role, chosen in _candidates(plan, recorder, part.backbone)
         for index in range(plan.study.confirm_seeds)
@@ -49,18 +49,22 @@ def _final(recipe: Recipe, study: Study, index: int) -> Recipe:
     return replace(recipe, seed=study.seed + index, epochs=study.confirm_epochs or recipe.epochs)
 
 
-def _job(recorder: Recorder, role: str, recipe: Recipe, split: int, fingerprint: str) -> Job:
+def _job(plan: Plan, recorder: Recorder, role: str, recipe: Recipe, split: int) -> Job:
+    fingerprint = plan.albums[split].fingerprint
     name = trial_id(recipe, fingerprint, CONFIRM)
     epochs = recorder.epochs.get(name, ())
     attempt = 1 + attempts_of(epochs) if name in recorder.trials else 1
-    twin = _twin(recorder, trial_id(recipe, fingerprint, SEARCH))
+    wanted = not plan.study.weight_histograms  # after every epoch, of which only the last weights are kept
+    twin = _twin(recorder, trial_id(recipe, fingerprint, SEARCH)) if wanted else None
     return Job(name, CONFIRM, role, recipe, split, recorded_epochs=len(epochs), attempt=attempt, twin=twin)
 
 
 def _twin(recorder: Recorder, name: str) -> Twin | None:
     """The run of the search by that name, if it has come to an end with a figure."""
-    known = name in recorder.trials and recorder.trials[name].status in RANKED_STATUSES
-    return Twin(name, tuple(recorder.epochs[name])) if known else None
+    row = recorder.trials.get(name)
+    if row is None or row.status not in RANKED_STATUSES:
+        return None
+    return Twin(name, tuple(recorder.epochs[name]), (row.reason,) if row.status == "completed" and row.reason else ())
 
 
 class Confirmation(Stage):

@@ -20,11 +20,13 @@ UNWRITABLE = "unwritable"  # how a job ends whose checkpoint cannot be written: 
 class Twin:
     """A run of another stage with the recipe, seed and pictures of a job, which is the same work: its recorded epochs.
 
-    The job takes them over with the run's checkpoint, where that is there, and goes on from it.
+    The job takes them over with the run's checkpoint, where that is there, and goes on from it. `notes` are what was
+    said of a run that came to its end.
     """
 
     trial_id: str
     epochs: tuple[EpochRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
-from raytl.on_ray.confirm import worth_their_price
+from raytl.on_ray.confirm import searched_trials, worth_their_price
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job, Report
@@ -16,7 +15,6 @@ from raytl.on_ray.proposals import Proposals, Settled
 from raytl.on_ray.stages import Stage
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import SEARCH, TrialRow
-from raytl.results.tables import RANKED_STATUSES
 from raytl.study import LADDER
 
 # Chosen: checkpoints of a backbone that are kept in case the confirmation takes them over. Which trial it takes may
@@ -37,7 +35,7 @@ class Search(Stage):
         fleet: Fleet = NO_FLEET,
     ) -> None:
         self._plan, self._recorder, self._checkpoints = plan, recorder, checkpoints
-        self._kept: defaultdict[str, list[TrialRow]] = defaultdict(list)
+        self._kept: set[str] = set()
         parts = plan.backbones if plan.study.policy == LADDER else ()
         rungs = {part.backbone: climb(part, recorder, plan.study) for part in parts}
         self._proposals = Proposals(plan, recorder, deadline, rungs, settled, self._keep_or_forget, fleet)
@@ -61,12 +59,14 @@ class Search(Stage):
 
     def _keep_or_forget(self, trial: TrialRow) -> None:
         """Removes the checkpoints of a backbone's trials that are over and have no chance to be confirmed."""
-        known = [*self._kept[trial.backbone], trial]
-        likely = worth_their_price([row for row in known if row.status in RANKED_STATUSES], self._plan, self._recorder)
-        self._kept[trial.backbone] = likely[:KEPT]
-        for row in known:
-            if row not in likely[:KEPT]:
-                self._forget(row)
+        own = searched_trials(self._recorder, trial.backbone)
+        self._kept.add(trial.trial_id)
+        here = [row for row in worth_their_price(own, self._plan, self._recorder) if self._may_serve(row)][:KEPT]
+        left = {row.trial_id for row in own if row.trial_id in self._kept} | {trial.trial_id}
+        for name in left - {row.trial_id for row in here}:
+            self._kept.remove(name)
+            shutil.rmtree(self._checkpoints / name, ignore_errors=True)
 
-    def _forget(self, trial: TrialRow) -> None:
-        shutil.rmtree(self._checkpoints / trial.trial_id, ignore_errors=True)
+    def _may_serve(self, trial: TrialRow) -> bool:
+        """Whether its checkpoint is there, and final models are trained for as long as it."""
+        return trial.trial_id in self._kept and self._plan.study.confirm_epochs in (None, trial.recipe.epochs)

@@ -54,8 +54,8 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
     try:
         run = _run(job, workplace, world, resume or taken)
         if taken and job.twin:
-            yield from _reports_of_twin(job, job.twin, run, folder, notes)
             done = max(done, taken.epoch)
+            yield from _reports_of_twin(job, job.twin, run, folder, (*notes, *job.twin.notes))
         elif run.finished:  # a kill fell between the last epoch and the trial's end
             yield _report(job, run, None, notes)
         for row in run.epochs():

@@ -96,7 +96,10 @@ class Progress:
     def epoch(self, trial: TrialRow, row: EpochRow) -> None:
         """A trial has finished an epoch."""
         whole = max(trial.recipe.epochs, row.epoch)
-        before, _ = self._shares.get(trial.trial_id, ((row.epoch - 1) / whole, 0.0))
+        taken_over = row.ended_at <= trial.started_at  # the search has done it: no work of this step
+        done = row.epoch if taken_over else row.epoch - 1
+        before, _ = self._shares.get(trial.trial_id, (done / whole, 0.0))
+        before = done / whole if taken_over else before
         self._shares[trial.trial_id] = (before, row.epoch / whole)
 
     def ended(self, trial: TrialRow) -> bool:

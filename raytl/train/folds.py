@@ -90,7 +90,8 @@ def _best_figures(heads: HeadEpochs) -> Iterator[tuple[int, Figures]]:
     """
     places = list(range(heads.recipe_count))
     for epoch in itertools.count(1):
-        lost = heads.train(epoch)[1] | _note(heads, epoch)
+        over = {head for head, course in enumerate(heads.courses) if course.finished}
+        lost = (heads.train(epoch)[1] | _note(heads, epoch)) - over
         kept = []
         for column, place in enumerate(places):
             own = [heads.courses[head] for head in heads.heads_of(column)]

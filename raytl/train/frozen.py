@@ -55,9 +55,11 @@ class Frozen:
     fronts: Fronts
 
     def features(self, inputs: Inputs, rows: np.ndarray, epoch: int) -> Tensor:
-        """Pooled features (B, F) of the pictures at `rows`, of which the backbone is shown a few at a time."""
-        parts = [rows] if inputs.depth == len(self.model.stages) else np.split(rows, range(BATCH, len(rows), BATCH))
-        device = self.world.device
+        """Pooled features (B, F) of the pictures at `rows`, of which the backbone is shown a few at a time.
+
+        Inputs behind the whole backbone are parted, too: what the store has no room for is computed when it is read.
+        """
+        parts, device = np.split(rows, range(BATCH, len(rows), BATCH)), self.world.device
         return torch.cat([features_of(self.model, inputs, part, epoch, self.precision, device) for part in parts])
 
     def split(self, data: FitData) -> Split:
