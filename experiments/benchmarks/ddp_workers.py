@@ -108,26 +108,18 @@ def compare(case: Case, place: Path, quick: bool) -> list[Finding]:
         check=f"val_loss: A {losses[1]:.4f}, B {losses[WORKERS]:.4f}",
         check_passed=abs(losses[1] - losses[WORKERS]) <= TOLERANCE * losses[1],
     )
+    return [whole, *_parts(whole, case.backbone, tuple(apart))]
+
+
+def _parts(whole: Finding, backbone: str, c: tuple[float, ...]) -> list[Finding]:
+    """What lies between one worker and two: the machine, and what two workers exchange."""
+    shared = tuple(each / (WORKERS * a) for a, each in zip(whole.a, c, strict=True))
+    exchanged = tuple(b / each for b, each in zip(whole.b, c, strict=True))
+    plain = replace(whole, goal=None, check="", check_passed=True)
+    beside = f"{backbone}: two runs of half the batch at once, nothing exchanged (C)"
     return [
-        whole,
-        replace(
-            whole,
-            case=f"{case.backbone}: two runs of half the batch at once, nothing exchanged (C)",
-            figure="C / (2 A)",
-            values=tuple(c / (WORKERS * a) for a, c in zip(taken.a, apart, strict=True)),
-            goal=None,
-            b=tuple(apart),
-            check="",
-        ),
-        replace(
-            whole,
-            case=f"{case.backbone}: two workers against those two runs",
-            figure="B / C",
-            values=tuple(b / c for b, c in zip(taken.b, apart, strict=True)),
-            goal=None,
-            a=tuple(apart),
-            check="",
-        ),
+        replace(plain, case=beside, figure="C / (2 A)", values=shared, b=c),
+        replace(plain, case=f"{backbone}: two workers against those two runs", figure="B / C", values=exchanged, a=c),
     ]
 
 
