@@ -299,6 +299,8 @@ def test_a_final_model_that_was_killed_while_it_took_over_comes_out_the_same(wor
     whole = do(final, workplace)
     again = do(replace(final, recorded_epochs=1, attempt=2), workplace)
     assert same(again, whole) and answers(again) == answers(whole)
+    said = replace(final, trial_id="h", twin=replace(twin_of(first), notes=("all were predicted as one class",)))
+    assert "all were predicted as one class" in do(said, workplace)[-1].facts.notes
     shutil.rmtree(workplace.checkpoints / "t")
     (ended,) = do(replace(final, recorded_epochs=3, attempt=3), workplace)
     assert ended.row is None and ended.ended == "completed" and answers([ended]) == answers(whole)
