@@ -45,6 +45,11 @@ class Metric:
         """A sort key, best first: this metric, then the lower validation loss. Rows without a value come last."""
         return self._rank(getattr(row, self.name)), _ascending(row.val_loss)
 
+    def measured(self, row: Scored) -> bool:
+        """Whether the row has a value of this metric that is a finite number."""
+        value = getattr(row, self.name)
+        return value is not None and math.isfinite(value)
+
     def _rank(self, value: float | None) -> float:
         return _ascending(-value if self.maximize and value is not None else value)
 

@@ -92,6 +92,8 @@ def test_a_backbone_without_a_figure_has_no_final_model(album: Album, tmp_path: 
     study = Searched(album, tmp_path)
     study.add("a", study.recipe(), 0.9, "failed")
     study.add("b", study.recipe(RESNET), 0.9, "stopped")
+    study.recorder.start(trial_row(trial_id="c", backbone=CNN, recipe=study.recipe(lr=0.02)))
+    study.recorder.end("c", Ending("stopped", "the time was used up before its first epoch"))
     assert {job.recipe.backbone for job in study.jobs()} == {RESNET}
     assert searched_trials(study.recorder, CNN) == []
 
@@ -246,6 +248,9 @@ def test_what_the_search_has_trained_is_taken_over_under_its_seed_and_split(albu
     study.add(
         trial_id(study.recipe(lr=0.5).with_seed(10), album.fingerprint, "search"), study.recipe(lr=0.5), 0.95, "failed"
     )
+    unbegun = trial_id(study.recipe().with_seed(10), album.fingerprint, "search")
+    study.recorder.start(trial_row(trial_id=unbegun, backbone=CNN, recipe=study.recipe().with_seed(10)))
+    study.recorder.end(unbegun, Ending("stopped", "the time was used up before its first epoch"))
     assert [job.twin is not None for job in study.jobs()].count(True) == 1
 
 

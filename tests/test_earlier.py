@@ -22,7 +22,7 @@ def test_attempts_are_those_of_the_recorded_epochs() -> None:
 @pytest.mark.parametrize(
     ("count", "status", "reason"),
     [
-        (0, "failed", "it was late before its first epoch"),
+        (0, "stopped", "it was late before its first epoch"),
         (1, "stopped", "it was late after epoch 1"),
         (BASE.epochs, "completed", None),
     ],

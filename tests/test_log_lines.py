@@ -64,6 +64,16 @@ def test_a_log_has_a_line_for_each_trial_that_ended(clock: Clock) -> None:
     ]
 
 
+def test_a_trial_without_an_epoch_says_why_it_was_stopped(clock: Clock) -> None:
+    console, file = log()
+    with LogLines(ACCURACY, console) as view:
+        view.begin(replace(STUDY, backbones=("tiny_a",)), Path("out"))
+        view.step(SEARCH, 4)
+        view.ended(trial_row(status="stopped", epochs_run=0, reason="the time was used up before its first epoch"))
+    line = file.getvalue().splitlines()[-1]
+    assert line.startswith("[    0 s] tiny_a 1/4: stopped: the time was used up before its first epoch")
+
+
 def test_after_a_resume_counts_go_on(clock: Clock) -> None:
     console, file = log()
     view = LogLines(ACCURACY, console)

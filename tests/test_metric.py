@@ -10,7 +10,7 @@ import pytest
 
 from raytl.errors import ConfigError
 from raytl.metric import METRICS, find_metric
-from tests.rows import epoch_row
+from tests.rows import epoch_row, trial_row
 
 
 def test_accuracy_and_f1_are_maximized_and_the_loss_is_minimized() -> None:
@@ -39,6 +39,13 @@ def test_the_key_ranks_by_metric_then_by_the_lower_loss() -> None:
 def test_rows_without_a_value_come_last() -> None:
     known, unknown = epoch_row(val_loss=5.0), epoch_row(val_loss=math.nan)
     assert sorted([unknown, known], key=METRICS["val_loss"].key) == [known, unknown]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_only_finite_values_are_measured(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.measured(epoch_row(**{name: 0.0}))
+    assert not any(metric.measured(trial_row(**{name: value})) for value in (None, math.nan, math.inf))
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:

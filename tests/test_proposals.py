@@ -261,7 +261,7 @@ def test_trials_under_way_end_where_the_deadline_has_passed(album: Album, tmp_pa
     rows = [again.recorder.trials[job.trial_id] for job in jobs]
     assert [(row.status, row.reason) for row in rows] == [
         ("stopped", "the time was used up after epoch 2"),
-        ("failed", "the time was used up before its first epoch"),
+        ("stopped", "the time was used up before its first epoch"),
         ("completed", None),
     ]
     assert given_up == rows and said == [("plain_cnn", 1, "the time for the search is used up")]

@@ -120,6 +120,8 @@ def test_only_a_stopped_trial_ends_before_its_epochs_are_done() -> None:
     recorder = cast(Recorder, SimpleNamespace(epochs={"t": [epoch_row()]}))
     stopped, whole = trial_row(status="stopped", epochs_run=2), trial_row(status="completed", epochs_run=1)
     until = Until(recorder, stopped, "t")
+    unbegun = trial_row(status="stopped", epochs_run=0)
     assert not until.passed and not Until(recorder, whole, "t").passed
+    assert not Until(recorder, unbegun, "t").passed, "it is trained now, all of it"
     recorder.epochs["t"].append(epoch_row(epoch=2))
     assert until.passed

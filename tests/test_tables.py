@@ -31,6 +31,7 @@ from raytl.results.tables import (
     confirmed_rows,
     epoch_rows,
     first_epochs,
+    is_ranked,
     latest_trials,
     leaderboard,
     learning_curve,
@@ -150,6 +151,7 @@ def test_the_leaderboard_is_that_of_a_plain_sort(metric: Metric) -> None:
     expected = sorted(kept, key=lambda trial: (*metric.key(trial), trial.started_at, trial.trial_id))
     ranked = leaderboard(tables_of(trials), metric)["trial_id"].to_pylist()
     assert ranked == [trial.trial_id for trial in expected]
+    assert {trial.trial_id for trial in trials if trial.stage != "confirm" and is_ranked(trial, metric)} == set(ranked)
 
 
 REFERENCE = """

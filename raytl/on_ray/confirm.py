@@ -24,7 +24,7 @@ from raytl.recipe import Recipe
 from raytl.results.final_figures import tested_rows
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import CONFIRM, SEARCH, TrialRow
-from raytl.results.tables import RANKED_STATUSES
+from raytl.results.tables import is_ranked
 from raytl.study import LADDER, Study
 
 
@@ -62,7 +62,7 @@ def _job(plan: Plan, recorder: Recorder, role: str, recipe: Recipe, split: int) 
 def _twin(recorder: Recorder, name: str) -> Twin | None:
     """The run of the search by that name, if it has come to an end with a figure."""
     row = recorder.trials.get(name)
-    if row is None or row.status not in RANKED_STATUSES:
+    if row is None or not is_ranked(row, recorder.metric):
         return None
     return Twin(name, tuple(recorder.epochs[name]), (row.reason,) if row.status == "completed" and row.reason else ())
 
@@ -102,7 +102,7 @@ def searched_trials(recorder: Recorder, backbone: str) -> list[TrialRow]:
     return [
         row
         for row in recorder.trials.values()
-        if row.stage == SEARCH and row.backbone == backbone and row.status in RANKED_STATUSES
+        if row.stage == SEARCH and row.backbone == backbone and is_ranked(row, recorder.metric)
     ]
 
 

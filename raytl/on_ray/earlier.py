@@ -19,13 +19,12 @@ def attempts_of(epochs: Sequence[EpochRow]) -> int:
 def end_earlier(recorder: Recorder, trial: TrialRow, why: str, berth: Berth) -> TrialRow:
     """Records the end of a trial of an earlier run, as of its last recorded epoch: since then nobody has worked on it.
 
-    `why` it is not gone on with matters only where it is not complete. One without an epoch has no figure, so it has
-    failed.
+    `why` it is not gone on with matters only where it is not complete. One without an epoch is stopped without a
+    figure: nothing was wrong with it, and a time limit that is used up is no failure.
     """
     epochs = recorder.epochs[trial.trial_id]
-    status, reason = "failed", f"{why} before its first epoch"
-    if epochs:
-        status, reason = "stopped", f"{why} after epoch {epochs[-1].epoch}"
+    when = f"after epoch {epochs[-1].epoch}" if epochs else "before its first epoch"
+    status, reason = "stopped", f"{why} {when}"
     if epochs and epochs[-1].epoch >= trial.recipe.epochs:
         status, reason = "completed", ""
     ending = Ending(

@@ -20,6 +20,7 @@ from raytl.on_ray.shares import Shares
 from raytl.recipe import Recipe, make_recipe
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import SEARCH, EpochRow, TrialRow
+from raytl.results.tables import is_ranked
 from raytl.space import Values
 
 SEARCHER = "searcher"  # the role of a recipe that was suggested, not given
@@ -106,8 +107,10 @@ class BackboneProposals:
 
     def tell(self, trial: TrialRow) -> None:
         """What became of a proposal; a failure is told as one, never as a score."""
-        value = getattr(trial, self._metric.name) if trial.status in ("completed", "stopped") else None
-        score = value if value is None or self._metric.maximize else -value
+        score = None
+        if is_ranked(trial, self._metric):
+            value = getattr(trial, self._metric.name)
+            score = value if self._metric.maximize else -value
         self._searcher.tell(self._point(trial.recipe), score)
 
     def _recipes_in_order(self) -> Iterator[tuple[str, Recipe]]:

@@ -81,12 +81,12 @@ class Again(Stage):
 
 
 class Until(Deadline):
-    """Passed once a trial has as many epochs as it had the first time, where it was stopped then."""
+    """Passed once a trial has as many epochs as it had the first time, where it was stopped after some."""
 
     def __init__(self, recorder: Recorder, trial: TrialRow, name: str) -> None:
         super().__init__(None)
         self._recorder, self._name = recorder, name
-        self._epochs = trial.epochs_run if trial.status == "stopped" else None
+        self._epochs = trial.epochs_run or None if trial.status == "stopped" else None
 
     @property
     def passed(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from raytl.on_ray.plan import Plan
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import PROBE, SEARCH, TrialRow
+from raytl.results.tables import is_ranked
 from raytl.study import LADDER
 
 REACH = 3.0  # chosen: standard errors of a validation accuracy by which a backbone may lie behind the best one
@@ -51,5 +52,5 @@ class Shares:
         return any(row.backbone == backbone and row.stage == SEARCH and row.status == "running" for row in rows)
 
     def _best(self, rows: Iterable[TrialRow]) -> float | None:
-        figures = (getattr(row, self._recorder.metric.name) for row in rows if row.status in ("completed", "stopped"))
-        return max((figure for figure in figures if figure is not None), default=None)
+        metric = self._recorder.metric
+        return max((getattr(row, metric.name) for row in rows if is_ranked(row, metric)), default=None)

@@ -23,7 +23,7 @@ from raytl.recipe import FIELD_NAMES, Recipe
 from raytl.results.outcomes import compare, outcomes
 from raytl.results.schemas import AFTERWARDS, SEARCH, TrialRow
 from raytl.results.stats import Interval, accuracy_interval, over_splits
-from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables, trial_rows
+from raytl.results.tables import RANKED_STAGES, Tables, is_ranked, trial_rows
 
 PROBE = "probe"
 TOLD_ELSEWHERE = ("backbone", "freeze_depth", "seed")
@@ -276,7 +276,7 @@ def _comparison(tables: Tables, best: FinalModel, name: str, other: FinalModel) 
 
 def _search(backbone: str, rows: list[TrialRow], metric: Metric) -> BackboneSearch:
     searched = [row for row in rows if row.stage == SEARCH]
-    ranked = [row for row in rows if row.status in RANKED_STATUSES and math.isfinite(metric.key(row)[0])]
+    ranked = [row for row in rows if is_ranked(row, metric)]
     return BackboneSearch(
         backbone=backbone,
         trials=len(searched),

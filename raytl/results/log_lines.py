@@ -131,6 +131,8 @@ class LogLines(Silent):
     def _result(self, trial: TrialRow) -> str:
         if trial.status in BAD:
             return f"{trial.status}: {trial.reason}"
+        if not trial.epochs_run:
+            return f"stopped: {trial.reason}"
         recipe = trial.recipe
         said = {"completed": "", "stopped": " (stopped)"}[trial.status]
         again = f", begun {trial.attempts} times: its worker died" if trial.attempts > 1 else ""

@@ -16,11 +16,11 @@ from raytl.metric import Metric
 from raytl.money import HOUR_SECONDS
 from raytl.results.ranking import ranked
 from raytl.results.schemas import CONFIRM, PROBE, SEARCH, EpochRow, TrialRow
+from raytl.results.tables import is_ranked
 from raytl.results.usage import amount
 from raytl.results.view import DESIGN, REPORT
 from raytl.study import LADDER, Study
 
-RANKED = ("completed", "stopped")
 BAD = ("diverged", "failed")
 ROLES = 3  # the most that is confirmed of a backbone: its best recipe, its best head and its linear probe
 
@@ -225,8 +225,8 @@ class Progress:
         """Trials with a figure, in the order in which they ended: the best head first, then those of the search."""
         own = [row for row in list(self._ended) if row.backbone == backbone]
         heads = [] if self.is_design else ranked([row for row in own if row.stage == PROBE], self._metric)[:1]
-        counted = [row for row in own if row.stage == self._counted and row.status in RANKED]
-        return [row for row in [*heads, *counted] if getattr(row, self._metric.name) is not None]
+        counted = [row for row in own if row.stage == self._counted and is_ranked(row, self._metric)]
+        return [*(row for row in heads if self._metric.measured(row)), *counted]
 
     def _best(self, backbone: str) -> TrialRow | None:
         return min(self._ranked(backbone), key=self._metric.key, default=None)

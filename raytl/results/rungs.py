@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from raytl.metric import Metric
 from raytl.results.facts import BackboneSearch
 from raytl.results.schemas import TrialRow
-from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables, trial_rows
+from raytl.results.tables import RANKED_STAGES, Tables, is_ranked, trial_rows
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def rungs(tables: Tables, searches: Sequence[BackboneSearch], metric: Metric) ->
             stage_count=counts.get(backbone),
             trials=len(rows),
             stopped=sum(row.status == "stopped" for row in rows),
-            best=min((row for row in rows if row.status in RANKED_STATUSES), key=metric.key, default=None),
+            best=min((row for row in rows if is_ranked(row, metric)), key=metric.key, default=None),
             seconds=sum(row.seconds or 0.0 for row in rows),
         )
         for (backbone, stage, depth), rows in groups.items()

@@ -27,13 +27,13 @@ AFTERWARDS = (ENSEMBLE, DISTILLED)  # roles of what is made of a study's final m
 class TrialRow:
     """One trial; a later row of the same `trial_id` replaces an earlier one (running, then how it ended).
 
-    `status` is running, completed, stopped (by the scheduler), diverged or failed; the three `val_` values are
-    those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which the best
-    heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of one
-    picture's forward operations that are frozen; `stored_bytes` is what the trial read of what these had made of
+    `status` is running, completed, stopped (by the scheduler or a used-up time), diverged or failed; the three `val_`
+    values are those of `best_epoch`. The `cv_` values are those of a cross-validation inside the training set, which
+    the best heads get where the validation set is small, over `cv_count` pictures. `frozen_fraction` is the share of
+    one picture's forward operations that are frozen; `stored_bytes` is what the trial read of what these had made of
     pictures. `worker_seconds` is for how long workers were held for it, times their number, all attempts together
-    (heads that trained together share theirs alike); of a trial under way, in the attempts before the one that began
-    at `resumed_at`. Each worker held the share `node_share` of a machine of the type `node_type`. `cost` follows from
+    (heads that trained together share theirs alike); of a trial under way, in the attempts before the one that began at
+    `resumed_at`. Each worker held the share `node_share` of a machine of the type `node_type`. `cost` follows from
     these and the prices given last: tables have it, the ledger does not. `taken_over` names the trial of the search
     that was the same work, and whose epochs and checkpoint became this final model's.
     """

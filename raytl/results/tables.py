@@ -35,6 +35,11 @@ RANKED_STAGES = (PROBE, SEARCH)  # a confirmation trains a ranked recipe again: 
 RANKED_STATUSES = ("completed", "stopped")
 
 
+def is_ranked(row: TrialRow, metric: Metric) -> bool:
+    """Whether the trial ended well, with a finite figure: one that was stopped before its first epoch has none."""
+    return row.status in RANKED_STATUSES and metric.measured(row)
+
+
 @dataclass(frozen=True)
 class Tables:
     """The five tables of a study, each fact once: see `settle` for which of several rows counts.

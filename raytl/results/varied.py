@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from raytl.metric import Metric
 from raytl.recipe import FIELD_NAMES
 from raytl.results.schemas import TrialRow
-from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables, trial_rows
+from raytl.results.tables import RANKED_STAGES, Tables, is_ranked, trial_rows
 
 DEPTH, FRACTION = "freeze_depth", "frozen_fraction"
 SAME_FRACTION = 0.01  # chosen: heads differ in size, so that a wholly frozen backbone's share differs by less
@@ -35,11 +34,7 @@ class TrialGroup:
 
 def trial_groups(tables: Tables, metric: Metric) -> tuple[TrialGroup, ...]:
     """By stage, the search before its probes: all backbones together where there are several, then each of them."""
-    rows = [
-        row
-        for row in trial_rows(tables.trials)
-        if row.stage in RANKED_STAGES and row.status in RANKED_STATUSES and math.isfinite(metric.key(row)[0])
-    ]
+    rows = [row for row in trial_rows(tables.trials) if row.stage in RANKED_STAGES and is_ranked(row, metric)]
     groups: list[TrialGroup] = []
     for stage in sorted({row.stage for row in rows}, reverse=True):
         of_backbone: defaultdict[str, list[TrialRow]] = defaultdict(list)
