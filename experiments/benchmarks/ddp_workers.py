@@ -10,8 +10,10 @@ both arms; pictures per second of the training part of an epoch, the median of t
 has one thread. Processes are started anew for each turn and each imports everything before it begins. The check: both
 arms have the same validation loss after the last epoch to 1%.
 
-Two more rows say where the rest goes. Two runs of half the batch at the same time, which exchange nothing, show what
-smaller batches and one memory for two cores cost (C); what the two workers of B are slower than these is the exchange.
+More rows say where the rest goes. Two runs of half the batch at the same time, which exchange nothing, show what
+smaller batches and one memory for two cores cost (C). Two such runs that meet once in each step, and exchange two
+numbers there, show what waiting for the slower one costs (D against C). What the two workers of B are slower than these
+is the exchange of gradients: DDP's copies, gloo's sums and its threads, for which no core is free (B against D).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import torch
 import torch.distributed as dist
 from measure import Finding, Goal, conclude, parser, take_turns
 from shown import open_sample, shortened
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from raytl.data.store import FitData
@@ -40,6 +43,17 @@ WORKERS = 2
 GOAL = Goal(0.9)
 TOLERANCE = 0.01
 PATIENCE = timedelta(minutes=5)
+TOGETHER, MEETING, APART = "together", "meeting", "apart"  # what several workers do, by how much they exchange
+
+
+@dataclass(frozen=True)
+class Meeting(World):
+    """One of several runs of their own, which wait for each other where workers would sum up a step's loss."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The tensor as it is, when all have come."""
+        dist.all_reduce(tensor.detach().clone())
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -79,20 +93,21 @@ def main() -> None:
 
 
 def compare(case: Case, place: Path, quick: bool) -> list[Finding]:
-    """Pictures per second of one worker (A), of two (B), and of two that have nothing to do with each other (C)."""
+    """Pictures per second of one worker (A), of two (B), of two runs of their own (C), and of two that meet (D)."""
     folder = place / case.backbone
     data = shortened(open_sample(folder, -(-case.pictures // 3), case.pixels), case.pictures)
     losses: dict[int, float] = {}
-    apart: list[float] = []
+    beside: dict[str, list[float]] = {APART: [], MEETING: []}
 
     def arm(size: int) -> float:
-        (rows,) = run_group(case.recipe, data, size, folder)
+        rows, *_ = run_group(case.recipe, data, size, folder)
         losses[size] = rows[-1].val_loss
         return _speed(rows)
 
     def together_and_apart() -> float:
         half = replace(case.recipe, batch_size=case.batch_size // WORKERS)
-        apart.append(sum(map(_speed, run_group(half, data, WORKERS, folder, exchange=False))))
+        for how, speeds in beside.items():
+            speeds.append(sum(map(_speed, run_group(half, data, WORKERS, folder, how))))
         return arm(WORKERS)
 
     taken = take_turns(lambda: arm(1), together_and_apart, quick)
@@ -108,41 +123,49 @@ def compare(case: Case, place: Path, quick: bool) -> list[Finding]:
         check=f"val_loss: A {losses[1]:.4f}, B {losses[WORKERS]:.4f}",
         check_passed=abs(losses[1] - losses[WORKERS]) <= TOLERANCE * losses[1],
     )
-    return [whole, *_parts(whole, case.backbone, tuple(apart))]
+    return [whole, *_parts(whole, case.backbone, tuple(beside[APART]), tuple(beside[MEETING]))]
 
 
-def _parts(whole: Finding, backbone: str, c: tuple[float, ...]) -> list[Finding]:
-    """What lies between one worker and two: the machine, and what two workers exchange."""
-    shared = tuple(each / (WORKERS * a) for a, each in zip(whole.a, c, strict=True))
-    exchanged = tuple(b / each for b, each in zip(whole.b, c, strict=True))
-    plain = replace(whole, goal=None, check="", check_passed=True)
-    beside = f"{backbone}: two runs of half the batch at once, nothing exchanged (C)"
-    return [
-        replace(plain, case=beside, figure="C / (2 A)", values=shared, b=c),
-        replace(plain, case=f"{backbone}: two workers against those two runs", figure="B / C", values=exchanged, a=c),
+def _parts(whole: Finding, backbone: str, c: tuple[float, ...], d: tuple[float, ...]) -> list[Finding]:
+    """What lies between one worker and two: the machine, waiting for each other, and the exchange of gradients."""
+    halves = tuple(WORKERS * a for a in whole.a)
+    rows = [
+        ("two runs of half the batch at once, nothing exchanged (C)", "C / (2 A)", whole.a, halves, c),
+        ("two such runs that meet in each step (D)", "D / C", c, c, d),
+        ("two workers, who exchange gradients, too", "B / D", d, d, whole.b),
     ]
+    plain = replace(whole, goal=None, check="", check_passed=True)
+    return [
+        replace(plain, case=f"{backbone}: {case}", figure=figure, values=_ratios(above, below), a=a, b=above)
+        for case, figure, a, below, above in rows
+    ]
+
+
+def _ratios(above: tuple[float, ...], below: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(b / a for a, b in zip(below, above, strict=True))
 
 
 def _speed(rows: list[EpochRow]) -> float:
     return statistics.median(row.images_per_second for row in rows[1:])
 
 
-def run_group(recipe: Recipe, data: FitData, size: int, folder: Path, exchange: bool = True) -> list[list[EpochRow]]:
+def run_group(recipe: Recipe, data: FitData, size: int, folder: Path, how: str = TOGETHER) -> list[list[EpochRow]]:
     """The rows of a run by `size` workers in fresh processes, or of each of so many runs that begin together."""
     with tempfile.TemporaryDirectory(dir=folder) as meeting:
-        spawn(_worker, args=(recipe, data, size, Path(meeting), exchange), nprocs=size)
+        spawn(_worker, args=(recipe, data, size, Path(meeting), how), nprocs=size)
         return [torch.load(each, weights_only=False) for each in sorted(Path(meeting).glob("*.pt"))]
 
 
-def _worker(rank: int, recipe: Recipe, data: FitData, size: int, folder: Path, exchange: bool) -> None:
+def _worker(rank: int, recipe: Recipe, data: FitData, size: int, folder: Path, how: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     if size > 1:
         meeting = f"file://{folder}/meeting"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
         dist.barrier()
-    rows = list(fit(recipe, data, World(rank, size) if exchange else World()))
-    if rank == 0 or not exchange:
+    worlds = {TOGETHER: World(rank, size), MEETING: Meeting(), APART: World()}
+    rows = list(fit(recipe, data, worlds[how]))
+    if rank == 0 or how != TOGETHER:
         torch.save(rows, folder / f"{rank}.pt")
     if size > 1:
         dist.destroy_process_group()
