@@ -13,7 +13,6 @@ import json
 import re
 import shlex
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -24,6 +23,7 @@ from typing import Any
 import duckdb
 
 from raytl.cli import main, make_parser
+from tests.ports import free_port
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[1]
@@ -94,13 +94,6 @@ def check_words(words: list[str]) -> None:
     assert words[0] in _PROGRAMS, words
     if words[0] == "raytl":
         make_parser().parse_args(words[1:])
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 @dataclass

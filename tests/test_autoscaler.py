@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from ray.util import get_node_ip_address
 
 from raytl.results.folder import StudyFolder
 from raytl.results.tables import load_tables, trial_rows
+from tests.ports import free_port
 from tests.processes import MARK, Command
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster]
@@ -87,9 +87,7 @@ class Growing:
 @pytest.fixture
 def growing(tmp_path: Path) -> Iterator[Growing]:
     """All its processes are ended afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"{get_node_ip_address()}:{port}"
     file, mark = tmp_path / "limits.json", uuid4().hex
     file.write_text(json.dumps(limits(address)))

@@ -17,6 +17,7 @@ from raytl.cli import main
 from raytl.data.decode import decode
 from raytl.on_ray import serving
 from raytl.serve_command import address, how_to_call, is_loopback
+from tests.ports import free_port
 from tests.served import saved_model
 
 Captured = pytest.CaptureFixture[str]
@@ -36,12 +37,6 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_a_port_in_use_is_named_with_the_remedy(taken: int, tmp_path: Path, capsys: Captured) -> None:

@@ -27,9 +27,9 @@ from raytl.on_ray.replica import Batching
 from raytl.on_ray.serving import Service, check_place, check_replicas
 from raytl.use.bounds import Bounds
 from tests.pictures import noise
+from tests.ports import free_port
 from tests.processes import Command
 from tests.served import form, png, saved_model
-from tests.test_serve_command import free_port
 
 real = [pytest.mark.slow, pytest.mark.ray]
 MOST_TOGETHER, CLIENTS = 4, 16
