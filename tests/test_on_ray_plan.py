@@ -158,6 +158,14 @@ def test_cells_of_a_design_that_cannot_be_run_are_named_before_anything_starts(a
     assert planned(album, backbones=("plain_cnn",), design={"rate": {"own": {}, "low": {"lr": 0.01}}}).study.design
 
 
+def test_cells_of_a_design_that_are_the_same_run_are_refused(album: Album) -> None:
+    lr = planned(album, backbones=("plain_cnn",)).backbones[0].default.lr
+    design = {"rate": {"own": {}, "low": {"lr": lr}, "high": {"lr": 2 * lr}}}
+    with pytest.raises(ConfigError) as caught:
+        planned(album, backbones=("plain_cnn",), design=design)
+    assert caught.value.problems == ("design, low: the same recipe as own, with plain_cnn; leave one of the two out",)
+
+
 def test_missing_weights_are_named(album: Album, tmp_path: Path) -> None:
     with pytest.raises((MachineError, ConfigError)) as caught:
         planned(album, weights=str(tmp_path))

@@ -245,13 +245,16 @@ def _plan_backbone(study: Study, backbone: str, album: Album, slots: Slots, meas
 
 
 def _check_cells(study: Study, default: Recipe, stage_count: int) -> None:
-    """Refuses a design of which a cell cannot be run, naming the cell."""
+    """Refuses a design of which a cell cannot be run, or is another cell's run, naming the cell."""
     problems: list[str] = []
+    first: dict[Recipe, str] = {}
     for cell in cells_of(study.design):
         try:
             recipe = cell.recipe(default, stage_count)
             if recipe.freeze_depth > stage_count:
                 raise ConfigError(f"freeze_depth={recipe.freeze_depth}: {default.backbone} has {stage_count} stages")
+            if (other := first.setdefault(recipe, cell.name)) != cell.name:
+                raise ConfigError(f"the same recipe as {other}, with {default.backbone}; leave one of the two out")
         except ConfigError as error:
             problems += [f"design, {cell.name}: {problem}" for problem in error.problems]
     if problems:
