@@ -246,6 +246,29 @@ def test_f14_memory_that_runs_out_again_fails_the_job(workplace: Workplace, monk
     assert parts == [1, 1, 2]
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_f14_memory_that_runs_out_while_testing_loses_no_epoch(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    final = replace(JOB, trial_id="f", stage="confirm", role="best")
+    expected = do(replace(final, trial_id="g"), workplace)
+    if taken_over:
+        final = replace(final, twin=twin_of(do(JOB, workplace)))
+    shown: list[int] = []
+
+    def short(run: Run) -> object:
+        shown.append(run.world.micro_batches)
+        if run.world.micro_batches == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return read_test_set(run)
+
+    monkeypatch.setattr(work_module, "read_test_set", short)
+    reports = do(final, workplace)
+    epochs = [report.row.epoch for report in reports if report.row]
+    assert shown == [1, 2] and epochs == ([1, 2, 1, 2, 3] if taken_over else [1, 2, 3])
+    assert reports[-1].ended == "completed" and answers(reports) == answers(expected)
+
+
 def test_f10_a_damaged_checkpoint_is_set_aside_and_said(workplace: Workplace) -> None:
     begun = work(JOB, workplace, World())
     next(begun)

@@ -54,8 +54,8 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
     try:
         run = _run(job, workplace, world, resume or taken)
         if taken and job.twin:
-            done = max(done, taken.epoch)
             yield from _reports_of_twin(job, job.twin, run, folder, (*notes, *job.twin.notes))
+            done = max(done, taken.epoch)
         elif run.finished:  # a kill fell between the last epoch and the trial's end
             yield _report(job, run, None, notes)
         for row in run.epochs():
@@ -63,8 +63,9 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
             if world.is_main:
                 row = replace(row, checkpoint=save_snapshot(folder, run.snapshot()), attempt=job.attempt)
                 weights = weight_histograms(run.model) if workplace.weight_histograms else ()
-            done = max(done, row.epoch)
-            yield replace(_report(job, run, row, notes), weights=weights)
+            report = _report(job, run, row, notes)
+            done = max(done, row.epoch)  # not before: where the test set does not fit, the epoch is not reported
+            yield replace(report, weights=weights)
         return
     except Diverged as error:
         yield Report(job, None, _facts(job, run, notes, world), ended="diverged", reason=str(error))
