@@ -170,6 +170,37 @@ def test_nothing_begins_after_the_deadline(album: Album, tmp_path: Path) -> None
     assert not recorder.trials
 
 
+class Watched(Deadline):
+    """Passed when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.over = False
+
+    @property
+    def passed(self) -> bool:
+        return self.over
+
+
+def test_chores_that_have_not_begun_at_the_deadline_are_left_out_once_there_are_heads(
+    album: Album, tmp_path: Path
+) -> None:
+    plan, recorder = one_backbone(album, tmp_path), make_recorder(tmp_path / "study")
+    parts = [replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, seed=seed)) for seed in (0, 1, 2)]
+    deadline, said = Watched(), list[str]()
+    stage = Probe(replace(plan, backbones=tuple(parts)), recorder, 1, deadline, said.append)
+    begun = stage.next()
+    deadline.over = True
+    assert begun is not None and stage.next() is not None, "without heads there would be nothing to confirm"
+    recorder.start(trial_row(trial_id="h", stage=PROBE, backbone="another"))
+    recorder.epoch(epoch_row(trial_id="h"))
+    recorder.end("h", Ending("completed"))
+    assert stage.next() is None
+    assert said == [f"{RESNET}: the heads are left out: the time for the search is used up"]
+    stage.chore_ended(Done(begun))
+    assert stage.next() is None, "nor what would follow"
+
+
 def crossed(recorder: Recorder, name: str, accuracy: float, loss: float, val: float = 0.9) -> None:
     recorder.start(trial_row(trial_id=name, backbone=RESNET, stage=PROBE))
     recorder.epoch(epoch_row(trial_id=name, val_accuracy=val))

@@ -40,7 +40,8 @@ class Probe(Stage):
     """Trains the heads of all backbones and records them; what an earlier run recorded is not done again.
 
     Each backbone goes through its script: chores that may be done at the same time, then those that need what came of
-    them. A backbone whose heads fail goes on without, and that is said; the study does not end for it.
+    them. A backbone whose heads fail goes on without, and that is said; the study does not end for it. When the
+    deadline passes, chores that have not begun are left out, once there is a backbone with heads to confirm.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Probe(Stage):
         parts = () if deadline.passed else plan.backbones
         wanted = [part for part in parts if part.head_sizes and not _tried(part, recorder)]
         self.left = len(wanted)  # backbones
+        self._recorder, self._deadline, self._say = recorder, deadline, say
         self._waiting: deque[Chore] = deque()
         self._owners: dict[Chore, _Performance] = {}
         for part in wanted:
@@ -62,6 +64,10 @@ class Probe(Stage):
 
     def next(self) -> Chore | None:
         """The next chore of those that can be done now."""
+        if self._waiting and self._deadline.passed and self._has_heads:
+            left_out = sorted({chore.backbone for chore in self._waiting})
+            self._say(f"{', '.join(left_out)}: the heads are left out: {self._deadline.late}")
+            self._waiting.clear()
         return self._waiting.popleft() if self._waiting else None
 
     def chore_ended(self, done: Done) -> None:
@@ -69,6 +75,10 @@ class Probe(Stage):
         performance = self._owners.pop(done.chore)
         if performance.ended(done):
             self._hand_out(performance)
+
+    @property
+    def _has_heads(self) -> bool:
+        return any(row.stage == PROBE and row.status == "completed" for row in self._recorder.trials.values())
 
     def _hand_out(self, performance: _Performance) -> None:
         for chore in performance.chores:
@@ -157,8 +167,9 @@ def ranked_heads(recorder: Recorder, backbone: str) -> list[TrialRow]:
 
 def _tried(part: BackbonePlan, recorder: Recorder) -> bool:
     """Whether an earlier run of the study has trained the backbone's heads; they are recorded all together."""
-    rows = [row for row in recorder.trials.values() if row.stage == PROBE and row.backbone == part.backbone]
-    return bool(rows) and all(row.status != "running" for row in rows)
+    own = (row for row in recorder.trials.values() if row.stage == PROBE and row.backbone == part.backbone)
+    statuses = {row.status for row in own} - {"stopped"}  # of pictures that have changed since
+    return bool(statuses) and "running" not in statuses
 
 
 def _left(jobs: Sequence[Job], recorder: Recorder) -> list[Job]:
