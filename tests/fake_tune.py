@@ -55,6 +55,8 @@ class FakeTune:
         while self._fill():
             for trial in list(self._running):
                 self._step(trial)
+                for callback in self._callbacks:
+                    callback.on_step_end(iteration=0, trials=[])
 
     def _fill(self) -> bool:
         while len(self._running) < self._most:
@@ -81,10 +83,18 @@ class FakeTune:
             decision = self._scheduler.on_trial_result(None, trial, result)
         self._call("on_trial_result", trial, result=result)
         if decision == TrialScheduler.STOP:
-            self._running.remove(trial)
+            self._stop(trial, result)
+
+    def _stop(self, trial: FakeTrial, result: dict[str, Any]) -> None:
+        """As Tune does it: an error of whoever is told is taken for the trial's, which begins again."""
+        try:
             self._scheduler.on_trial_complete(None, trial, result)
             self._searcher.on_trial_complete(trial.trial_id, result)
             self._call("on_trial_complete", trial)
+            self._running.remove(trial)
+        except Exception:
+            self._call("on_trial_recover", trial)
+            trial.worker.setup(trial.config, workplace=self._workplace)
 
     def _call(self, event: str, trial: FakeTrial, **more: Any) -> None:
         for callback in self._callbacks:

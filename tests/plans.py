@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class TuneTrial:
     trial_id: str = "tune0"
     status: str = "RUNNING"
     error: str | None = None
+    last_result: dict[str, Any] = field(default_factory=dict)
 
     def get_error(self) -> str | None:
         """The text of the error, as Tune gives it."""

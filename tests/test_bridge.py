@@ -13,15 +13,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ray.exceptions import RayTaskError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import TrialScheduler
 
 from raytl.data.album import Album
 from raytl.errors import StorageError
 from raytl.identity import recipe_hash
-from raytl.on_ray.bridge import PREFERRED, Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.bridge import PREFERRED, Bridge
 from raytl.on_ray.cluster import Node, Slots
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.fleet import Fleet
+from raytl.on_ray.hooks import StudyScheduler, TuneEvents
 from raytl.on_ray.job import UNWRITABLE, Done, Job, Report, Workplace
 from raytl.on_ray.results import REPORT, as_result
 from raytl.on_ray.schedulers import make_scheduler
@@ -84,7 +86,7 @@ class Driver:
         if report is not None:
             result = as_result(report, "val_accuracy")
             self.events.on_trial_result(0, [], trial, result)
-            self.scheduler.on_trial_complete(None, trial, result)  # type: ignore[arg-type]
+            self.scheduler.on_trial_complete(None, trial, result)
         self.events.on_trial_complete(0, [], trial)
         return self.ended[-1][0]
 
@@ -231,6 +233,80 @@ def test_a_worker_that_leaves_without_a_word_has_failed(album: Album, tmp_path: 
     assert (row.status, row.reason) == ("failed", "the worker ended without a report")
 
 
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_trial_whose_worker_the_deadline_leaves_no_time_keeps_what_was_recorded(
+    album: Album, tmp_path: Path, epochs: int
+) -> None:
+    """Its worker died, or its machine is gone, and Tune was to begin it again."""
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    deliver(driver.scheduler, driver.begin(job), [make_report(job, epoch) for epoch in range(1, epochs + 1)])
+    again = Driver(album, tmp_path, seconds=0.0)
+    row = again.finish(again.begin(replace(job, recorded_epochs=epochs, attempt=2)))
+    when = "after epoch 2" if epochs else "before its first epoch"
+    assert (row.status, row.reason, row.epochs_run) == ("stopped", f"the time was used up {when}", epochs)
+    assert (row.val_accuracy is None) == (epochs == 0)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_epochs_that_are_trained_again_count_as_reports(album: Album, tmp_path: Path, last: bool) -> None:
+    """The checkpoint was damaged, and the one before it is used."""
+    driver = Driver(album, tmp_path)
+    job = driver.job("t")
+    deliver(driver.scheduler, driver.begin(job), [make_report(job, epoch) for epoch in range(1, EPOCHS + 1)])
+    again = Driver(album, tmp_path)
+    again.scheduler.replay(again.recorder)
+    trial = again.begin(replace(job, recorded_epochs=EPOCHS, attempt=2))
+    deliver(again.scheduler, trial, [make_report(job, EPOCHS - 1)])
+    row = again.finish(trial, make_report(job, EPOCHS, ended="completed") if last else None)
+    assert (row.status, row.epochs_run, row.val_accuracy) == ("completed" if last else "stopped", EPOCHS, 0.5)
+    assert len(read(tmp_path / "study" / "ledger", "epochs")) == EPOCHS
+
+
+def test_f10_epochs_of_a_trial_whose_beginning_was_lost_hinder_nothing(album: Album, tmp_path: Path) -> None:
+    driver = Driver(album, tmp_path)
+    lost, kept = driver.job("lost"), driver.job("kept")
+    for job in (lost, kept):
+        deliver(driver.scheduler, driver.begin(job), [make_report(job, 1)])
+    first, _ = sorted((tmp_path / "study" / "ledger").glob("*trials*"))
+    first.write_bytes(first.read_bytes()[:-20])
+    again = Driver(album, tmp_path)
+    again.scheduler.replay(again.recorder)
+    assert again.recorder.trials.keys() == {"kept"} and again.scheduler._last.keys() == {"kept"}
+    row = again.finish(again.begin(lost), make_report(lost, 2, ended="completed"))
+    assert (row.status, row.epochs_run) == ("completed", 2)
+
+
+def test_f9_what_cannot_be_recorded_at_a_trials_end_ends_the_study(
+    album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune's own `stop_trial` takes the error for the trial's, which it begins again; the step's end raises it."""
+    driver = Driver(album, tmp_path)
+    trial = driver.begin(job := driver.job("t"))
+    trial.last_result = as_result(make_report(job, EPOCHS, ended="completed"), "val_accuracy")
+
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    taken: list[Exception] = []
+    controller = SimpleNamespace(
+        _scheduler_alg=driver.scheduler,
+        _search_alg=SimpleNamespace(on_trial_complete=lambda *_, **__: None),
+        _callbacks=SimpleNamespace(on_trial_complete=driver.events.on_trial_complete),
+        _iteration=0,
+        _trials=[],
+        _fail_fast=False,
+        RAISE="raise",
+        _process_trial_failure=lambda trial, exception: taken.append(exception),
+    )
+    driver.events.on_step_end(0, [])
+    monkeypatch.setattr(driver.recorder, "epoch", full)
+    TuneController.stop_trial(controller, trial)  # type: ignore[arg-type]
+    assert len(taken) == 1 and "the disk is full" in str(taken[0])
+    with pytest.raises(StorageError, match="the disk is full"):
+        driver.events.on_step_end(0, [])
+
+
 def test_final_models_are_recorded_and_never_stopped(album: Album, tmp_path: Path) -> None:
     driver = Driver(album, tmp_path, seconds=0.0)
     good, final = driver.job("good"), replace(driver.job("final"), stage="confirm")
@@ -265,7 +341,7 @@ def test_what_became_of_a_chore_reaches_who_asked_for_it_and_leaves_no_row(album
     done = Done(Errand("good"), value=3)
     result = as_result(done, "val_accuracy")
     driver.events.on_trial_result(0, [], good, result)
-    driver.scheduler.on_trial_complete(None, good, result)  # type: ignore[arg-type]
+    driver.scheduler.on_trial_complete(None, good, result)
     driver.events.on_trial_complete(0, [], good)
     driver.events.on_trial_recover(0, [], bad)
     driver.fail_chore(bad, raised(ValueError("boom")))
@@ -277,7 +353,7 @@ def test_tune_is_told_once_how_many_idle_workers_it_keeps(
     album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[object, ...]] = []
-    monkeypatch.setattr("raytl.on_ray.bridge.keep_actors", lambda *words: told.append(words))
+    monkeypatch.setattr("raytl.on_ray.hooks.keep_actors", lambda *words: told.append(words))
     driver, controller = Driver(album, tmp_path), SimpleNamespace()
     make_child = partial(make_scheduler, "asha", EPOCHS)
     scheduler = StudyScheduler(make_child, driver.bridge, per_backbone=True, workers_kept=3)

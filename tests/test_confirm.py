@@ -103,6 +103,7 @@ def test_what_was_tested_is_left_out_and_what_was_begun_goes_on(album: Album, tm
     study.add("a", study.recipe(), 0.9)
     first, second, *others = study.jobs()
     assert len(others) == 2
+    study.add(first.trial_id, first.recipe, 0.9, stage="confirm")
     study.recorder.confirmed(confirmed_row(trial_id=first.trial_id), [prediction_row(trial_id=first.trial_id)])
     study.recorder.start(trial_row(trial_id=second.trial_id, stage="confirm"))
     for epoch in (1, 2):
@@ -252,6 +253,33 @@ def test_what_the_search_has_trained_is_taken_over_under_its_seed_and_split(albu
     study.recorder.start(trial_row(trial_id=unbegun, backbone=CNN, recipe=study.recipe().with_seed(10)))
     study.recorder.end(unbegun, Ending("stopped", "the time was used up before its first epoch"))
     assert [job.twin is not None for job in study.jobs()].count(True) == 1
+
+
+def test_a_final_model_in_whose_place_another_is_confirmed_ends(album: Album, tmp_path: Path) -> None:
+    """The confirmation was interrupted, and the search found something better with the time it was given then."""
+    study = Searched(album, tmp_path, confirm_seeds=1)
+    study.add("a", study.recipe(), 0.8)
+    (begun,) = [job for job in study.jobs() if job.role == "best"]
+    (going_on,) = [job for job in study.jobs() if job.role == "probe"]
+    for job in (begun, going_on):
+        study.recorder.start(trial_row(trial_id=job.trial_id, stage="confirm", backbone=CNN, recipe=job.recipe))
+        (tmp_path / "checkpoints" / job.trial_id).mkdir(parents=True)
+    study.add("b", study.recipe(lr=0.02), 0.9)
+    stage = Confirmation(study.plan, study.recorder, tmp_path / "checkpoints")
+    row = study.recorder.trials[begun.trial_id]
+    assert (row.status, row.reason) == ("stopped", "another recipe is confirmed in its place before its first epoch")
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {going_on.trial_id}
+    left = [job.trial_id for job in iter(stage.next, None) if job is not None]
+    assert begun.trial_id not in left and going_on.trial_id in left
+
+
+def test_a_final_model_that_diverged_is_not_trained_again(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, confirm_seeds=2)
+    study.add("a", study.recipe(), 0.8)
+    first, second, *others = study.jobs()
+    study.add(first.trial_id, first.recipe, 0.8, "diverged", stage="confirm")
+    study.add(second.trial_id, second.recipe, 0.8, "failed", stage="confirm")
+    assert [job.trial_id for job in study.jobs()] == [job.trial_id for job in (second, *others)]
 
 
 def test_checkpoints_of_the_search_are_removed_when_nobody_needs_them(album: Album, tmp_path: Path) -> None:

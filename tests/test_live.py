@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from ray import cloudpickle
 
-from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.deadline import Deadline
+from raytl.on_ray.hooks import StudyScheduler, TuneEvents
 from raytl.on_ray.live import Live
 from raytl.on_ray.schedulers import make_scheduler
 from raytl.on_ray.search import Search

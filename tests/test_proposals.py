@@ -15,11 +15,12 @@ from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import Plan
-from raytl.on_ray.proposals import BEHIND, USED_UP, Proposals
+from raytl.on_ray.proposals import BEHIND, USED_UP, Proposals, Rungs
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import SEARCH, TrialRow
 from raytl.space import Choices, Domain, Values
 from tests.plans import STAGES, make_album, make_plan, make_recorder, make_report
+from tests.rows import trial_row
 
 SMALL: dict[str, Domain] = {"lr": Choices((0.003, 0.001)), "freeze_depth": Choices((0, STAGES))}
 
@@ -32,11 +33,18 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Album:
 class Search:
     """A search without Tune: jobs are begun, given epochs and ended by hand; a new one goes on from the folder."""
 
-    def __init__(self, album: Album, root: Path, deadline: Deadline | None = None, **values: Any) -> None:
+    def __init__(
+        self,
+        album: Album,
+        root: Path,
+        deadline: Deadline | None = None,
+        ladder: dict[str, Rungs] | None = None,
+        **values: Any,
+    ) -> None:
         self.plan: Plan = make_plan((album,), root, **values)
         self.recorder: Recorder = make_recorder(root / "study", self.plan.study.metric)
         self.told: list[TrialRow] = []
-        self.proposals = Proposals(self.plan, self.recorder, deadline or Deadline(None))
+        self.proposals = Proposals(self.plan, self.recorder, deadline or Deadline(None), ladder)
         self.bridge = Bridge(self.plan, self.recorder, 1, Deadline(None), lambda trial, _: self._tell(trial))
 
     def _tell(self, trial: TrialRow) -> None:
@@ -147,6 +155,27 @@ def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(
     assert len(whole) == 12 and len(first) == done
     assert {job.trial_id: job.recipe for job in (*first, *rest)} == own
     assert Counter(job.recipe.backbone for job in (*first, *rest)) == {"plain_cnn": 6, "tiny_resnet": 6}
+
+
+def test_heads_are_told_before_trials_also_after_a_resume(album: Album, tmp_path: Path) -> None:
+    """Models draw by the order of what they are told."""
+    values: dict[str, Any] = {"trials": 8, "backbones": ("plain_cnn",)}
+    part = make_plan((album,), tmp_path, **values).backbones[0]
+    heads = [
+        trial_row(
+            trial_id=f"h{index}",
+            status="completed",
+            recipe=replace(part.probe, lr=0.01 * index),
+            val_accuracy=index / 10,
+        )
+        for index in (3, 1, 2)
+    ]
+    ladder = {"plain_cnn": Rungs(part.starts, tuple(heads))}
+    first = Search(album, tmp_path, ladder=ladder, **values)
+    jobs = first.run(5)
+    told = observed(first, "plain_cnn")
+    assert [score for _, score in told[:3]] == [0.3, 0.1, 0.2] and len(told) == 3 + len(jobs)
+    assert observed(Search(album, tmp_path, ladder=ladder, **values), "plain_cnn") == told
 
 
 def test_ended_trials_are_told_in_the_order_in_which_they_ended(album: Album, tmp_path: Path) -> None:
@@ -265,7 +294,10 @@ def test_trials_under_way_end_where_the_deadline_has_passed(album: Album, tmp_pa
         ("completed", None),
     ]
     assert given_up == rows and said == [("plain_cnn", 1, "the time for the search is used up")]
-    assert Search(album, tmp_path, backbones=("plain_cnn",)).proposals.left == 1
+    with_time = Search(album, tmp_path, backbones=("plain_cnn",))
+    assert with_time.proposals.left == 2, "one that got no epoch is begun again where there is time"
+    job = with_time.next()
+    assert job is not None and (job.trial_id, job.attempt) == (jobs[1].trial_id, 2)
 
 
 def test_trials_under_way_go_on_also_where_their_backbone_lies_behind(

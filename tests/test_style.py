@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "raytl/use/library": "test_ensemble_command",
     "raytl/use/member": "test_ensemble_command",
     "raytl/on_ray/publication": "test_driver",
+    "raytl/on_ray/hooks": "test_bridge",
     "raytl/results/ranking": "test_probe",
     "raytl/results/result_only": "test_view",
     "raytl/use/bounds": "test_web_app",

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from raytl.design import cells_of
 from raytl.identity import trial_id
 from raytl.metric import Metric
-from raytl.on_ray.earlier import attempts_of
+from raytl.on_ray.earlier import attempts_of, end_earlier
+from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job, Report, Twin
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.probe import ranked_heads
@@ -31,8 +32,8 @@ from raytl.study import LADDER, Study
 def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
     """What is to be confirmed: each backbone's best recipe and its linear probe, or its design, per seed and split.
 
-    Jobs whose test figures are recorded already are left out: the test set is read once. Those that an earlier run of
-    the study began go on from their checkpoints.
+    Jobs whose test figures are recorded already are left out: the test set is read once. So are those that diverged,
+    which would do so again. Those that an earlier run of the study began go on from their checkpoints.
     """
     jobs = [
         _job(plan, recorder, role, _final(chosen, plan.study, index), split)
@@ -41,7 +42,8 @@ def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
         for role, chosen in _candidates(plan, recorder, part.backbone)
         for index in range(plan.study.confirm_seeds)
     ]
-    return [job for job in jobs if job.trial_id not in recorder.confirmed_ids]
+    diverged = {row.trial_id for row in recorder.trials.values() if row.status == "diverged"}
+    return [job for job in jobs if job.trial_id not in recorder.confirmed_ids | diverged]
 
 
 def _final(recipe: Recipe, study: Study, index: int) -> Recipe:
@@ -70,10 +72,11 @@ def _twin(recorder: Recorder, name: str) -> Twin | None:
 class Confirmation(Stage):
     """Trains and tests all final models. Checkpoints of the search are removed when nobody needs them any more."""
 
-    def __init__(self, plan: Plan, recorder: Recorder, checkpoints: Path) -> None:
+    def __init__(self, plan: Plan, recorder: Recorder, checkpoints: Path, fleet: Fleet = NO_FLEET) -> None:
         self._plan, self._recorder, self._checkpoints = plan, recorder, checkpoints
         jobs = final_jobs(plan, recorder)
         self._left, self._twins = deque(jobs), {job.trial_id: job.twin.trial_id for job in jobs if job.twin}
+        self._end_replaced({job.trial_id for job in jobs}, fleet)
         for trial in recorder.trials.values():
             if trial.stage == SEARCH and trial.status != "running" and trial.trial_id not in self._twins.values():
                 self._forget(trial.trial_id)
@@ -92,6 +95,13 @@ class Confirmation(Stage):
         record_test(self._plan, self._recorder, trial, report)
         if trial.trial_id in self._twins:
             self._forget(self._twins[trial.trial_id])
+
+    def _end_replaced(self, wanted: Collection[str], fleet: Fleet) -> None:
+        """Ends the final models that an earlier run began, and that the search since then has found better ones for."""
+        for trial in list(self._recorder.trials.values()):
+            if trial.stage == CONFIRM and trial.status == "running" and trial.trial_id not in wanted:
+                end_earlier(self._recorder, trial, "another recipe is confirmed in its place", fleet.berth(""))
+                self._forget(trial.trial_id)
 
     def _forget(self, name: str) -> None:
         shutil.rmtree(self._checkpoints / name, ignore_errors=True)

@@ -20,6 +20,7 @@ from raytl.on_ray.briefing import data_lines, known_lines, most_trials, place_li
 from raytl.on_ray.cluster import Slots, has_joined, joined
 from raytl.on_ray.confirm import Confirmation
 from raytl.on_ray.deadline import Budget, Deadline, Earliest
+from raytl.on_ray.earlier import end_outdated
 from raytl.on_ray.experiment import run_stages
 from raytl.on_ray.fleet import Fleet, fleet_of
 from raytl.on_ray.forecast import estimate_study
@@ -117,6 +118,7 @@ def run_study(
             write_provenance(plan, folder, resources, changed_data)
             swept = folder.sweep()
             recorder = Recorder(folder, find_metric(study.metric), [watcher])
+            end_outdated(recorder, [album.fingerprint for album in albums], fleet.berth(""))
             _say_all(known_lines(recorder, swept), say)
             recorder.pictures(albums[0].pictures)
             _store_pictures(plan, say)
@@ -201,13 +203,13 @@ def _stages(
     def design() -> Stage:
         count = len(cells_of(plan.study.design))
         say(f"design: {count} combinations of {' and '.join(plan.study.design)}, each trained and tested once per seed")
-        stage = Confirmation(plan, recorder, folder.checkpoints)
+        stage = Confirmation(plan, recorder, folder.checkpoints, fleet)
         watcher.step(DESIGN, stage.left)
         return stage
 
     def confirm() -> Stage:
         say("confirming: best recipes and linear probe of each backbone, under every seed, tested once")
-        stage = Confirmation(plan, recorder, folder.checkpoints)
+        stage = Confirmation(plan, recorder, folder.checkpoints, fleet)
         watcher.step(CONFIRM, stage.left)
         return stage
 

@@ -14,11 +14,12 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError, Tuner
 
 from raytl.errors import RaytlError
 from raytl.noise import is_wanted
-from raytl.on_ray.bridge import Bridge, StudyScheduler, TuneEvents
+from raytl.on_ray.bridge import Bridge
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.ddp import Group, GroupTrial, group_resources
 from raytl.on_ray.deadline import Deadline
 from raytl.on_ray.fleet import NO_FLEET, Fleet
+from raytl.on_ray.hooks import StudyScheduler, TuneEvents
 from raytl.on_ray.job import Workplace
 from raytl.on_ray.plan import Plan
 from raytl.on_ray.schedulers import make_scheduler

@@ -43,8 +43,8 @@ class BackboneProposals:
     """The recipes of one backbone, at most `trials`, none of them twice.
 
     `known` are the backbone's search trials of an earlier run of the same study, in the order they were begun: those
-    that ended count as suggested and measured; one that did not end comes first, under its own name, and goes on from
-    its checkpoint. `epochs` are the recorded epochs of each trial.
+    that ended count as suggested and measured; one that did not end, or for which the time left no epoch, comes first,
+    under its own name, and goes on from its checkpoint. `epochs` are the recorded epochs of each trial.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class BackboneProposals:
         self._left = study.trials - len(known)
         self._seen = {row.trial_id for row in known}
         self._suggested = sum(row.origin == SEARCHER for row in known)
+        for row in rungs.heads:  # in the order of a search that was not interrupted: some searchers mind
+            self.tell(row)
         for row in known:
             if not _ended(row):
                 self._searcher.pend(self._point(row.recipe))
         for row in sorted(filter(_ended, known), key=lambda row: row.ended_at or row.started_at):
-            self.tell(row)
-        for row in rungs.heads:
             self.tell(row)
 
     @property
@@ -139,7 +139,7 @@ def _again(row: TrialRow, epochs: Sequence[EpochRow]) -> Job:
 
 
 def _ended(row: TrialRow) -> bool:
-    return row.status != "running"
+    return row.status != "running" and not (row.status == "stopped" and not row.epochs_run)
 
 
 class Proposals:

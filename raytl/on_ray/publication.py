@@ -25,7 +25,7 @@ def publish(plan: Plan, recorder: Recorder, folder: StudyFolder) -> None:
     """
     tables = load_tables(folder)
     rows = [row for row in confirmed_rows(tables.confirmed) if row.role not in AFTERWARDS]
-    finals = [_final(row, recorder, folder) for row in rows]
+    finals = [_final(row, recorder, folder) for row in rows if row.trial_id in recorder.trials]
     for part in plan.backbones:
         own = [final for final in finals if final.row.backbone == part.backbone]
         if own:
