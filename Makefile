@@ -25,7 +25,7 @@ search: $(READY) ## the main job: search every backbone; options: make search AR
 
 STUDIES := flowers_backbones potato_imbalance potato_googlenet_grid fruit_attention inline_or_two_stage expressions
 
-studies: $(READY) ## the five studies on pictures that the package draws, under half an hour
+studies: $(READY) ## the five studies, six programs, on pictures that the package draws, under half an hour
 	@for study in $(STUDIES); do $(BIN)/python experiments/$$study.py --out results/studies/$$study || exit $$?; done
 
 test: lint ## ruff, mypy and all tests; options for pytest: make test ARGS="-m 'not slow'"
