@@ -59,6 +59,6 @@ def _add_distill(commands: Commands) -> None:
 
 
 def _whole(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or int(text) < 2:
         raise argparse.ArgumentTypeError(f"{text!r}: give a whole number from 2 on")
     return int(text)

@@ -33,12 +33,12 @@ BATCH_SIZE = 32
 STRIDE = 32  # pixels that one value of the last map of most backbones stands for
 RESIZE = 8 / 7  # 256 for 224 pixels, as in the evaluation of most ImageNet models
 
-# (size, resize) of backbones whose published size their name does not give; study 1 used the second.
+# (size, resize) of backbones whose published size their name does not give; flowers_backbones.py uses the second.
 _PIXELS = {
     "inception_v3": (299, 342),
     "tf_efficientnetv2_s": (300, 320),
 }
-_RESIZES = {256: 288}  # study 1: swinv2_tiny_window8_256
+_RESIZES = {256: 288}  # swinv2_tiny_window8_256, as in experiments/flowers_backbones.py
 WEIGHT_DECAY = LogUniform(1e-4, 0.3)  # chosen: thirty times and more to either side of AdamW's usual 0.01
 
 
@@ -78,14 +78,15 @@ RESIDUAL = Family(
     name="residual",
     prefixes="resnet resnext resnest res2net wide_resnet seresnet seresnext ecaresnet densenet regnet googlenet "
     "inception xception dpn",
-    lr=LogUniform(1e-5, 3e-3),  # studies 2, 3 and 5: Adam at 1e-4 with all layers, 1e-3 with the head alone
+    # experiments/potato_googlenet_grid.py, expressions.py: Adam at 1e-4 with all layers, 1e-3 with the head alone
+    lr=LogUniform(1e-5, 3e-3),
     default_lr=2e-4,
     enlarges=True,
 )
 PLAIN = Family(
     name="plain",
     prefixes="vgg alexnet plain_cnn repvgg",
-    lr=LogUniform(1e-6, 1e-3),  # study 3: VGG at 1e-5 where the others had 1e-4
+    lr=LogUniform(1e-6, 1e-3),  # experiments/fruit_attention.py: VGG needs 1e-5 where others learn at 1e-4
     default_lr=3e-5,
 )
 CONVNEXT = Family(

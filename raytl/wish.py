@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_MEMBERS = 5  # chosen: a picture costs as much as with all members together
+MOST_MEMBERS = 5  # chosen: each picture costs what all members together cost
 SEEDS = 3  # chosen: fewer leave wide intervals
 BEST, MEAN = "best", "ensemble"  # who may teach
 

@@ -15,6 +15,7 @@ from PIL import Image
 import raytl
 from raytl import ensemble_command
 from raytl.cli import main
+from raytl.errors import ConfigError
 from raytl.results.conclusion import Conclusion
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger
@@ -210,8 +211,15 @@ def test_an_unfinished_study_and_one_final_alone_are_refused(tmp_path: Path, cap
     assert main(["ensemble", str(running.root)]) == 2
     said = capsys.readouterr().err
     assert "1 of its trials have not ended" in said and f"`raytl resume {running.root}` goes on" in said
-    assert main(["ensemble", str(tmp_path / "one"), "--max-members", "1"]) == 2
-    assert "an ensemble has at least 2; give 2 or more" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="an ensemble has at least 2; give 2 or more"):
+        ensemble_command.ensemble(tmp_path / "one", most_members=1)
+
+
+@pytest.mark.parametrize("count", ["0", "1", "-2", "two"])
+def test_fewer_than_two_members_are_refused_by_the_command_line(count: str, tmp_path: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["ensemble", str(tmp_path), f"--max-members={count}"])
+    assert end.value.code == 2 and "give a whole number from 2 on" in capsys.readouterr().err
 
 
 def test_members_are_named_by_their_runs_in_the_table(study: Path) -> None:

@@ -20,7 +20,12 @@ def _head(text: str, features: int, outputs: int, dropout: float = 0.0) -> nn.Se
     [
         ("linear", 10, 3, 10 * 3 + 3),
         ("mlp:512", 2048, 7, 2048 * 512 + 512 + 512 * 7 + 7),
-        ("mlp:256-128-64", 12800, 1, 3_318_273),  # study 4: VGG19 flattened at 180 pixels
+        (
+            "mlp:256-128-64",
+            12800,
+            1,
+            3_318_273,
+        ),  # VGG19 flattened at 180 pixels, as in inline_or_two_stage.py
     ],
 )
 def test_parameter_counts(text: str, features: int, outputs: int, parameters: int) -> None:

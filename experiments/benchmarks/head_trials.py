@@ -5,7 +5,7 @@ Command:   python experiments/benchmarks/head_trials.py [--trials 16] [--pixels 
            The full size: --trials 64 --pixels 224 --backbone mobilenetv2_100 --weights DIR --data DIR
 Hardware:  two processor cores or one GPU, no network
 Minutes:   5 on two cores; the full size takes hours, nearly all of them arm A's
-Expected:  A/B at least 60 on two cores, 150 on an H200
+Expected:  A/B at least 60 on two cores, 150 on a GPU
 
 16 linear heads of different rates over the carried tiny_resnet, 10 epochs, 700 drawn flowers, no augmentation. Arm A
 is PyTorch's tutorial on transfer learning, "ConvNet as fixed feature extractor": `ImageFolder`, a `DataLoader` with

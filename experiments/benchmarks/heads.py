@@ -3,7 +3,7 @@
 Command:   python experiments/benchmarks/heads.py [--device cpu|cuda] [--threads N] [--heads 64] [--quick] [--out FILE]
 Hardware:  one processor core or one GPU, no network
 Minutes:   1
-Expected:  A/B at least 3 on two cores, 25 on an H200
+Expected:  A/B at least 3 on two cores, 25 on a GPU
 
 64 linear heads with different rates and weight decays, 5 epochs of 700 made-up features of 128, 512 and 1280 numbers,
 batches of 32. Arm A: for each head the loop that one writes for one head (`nn.Linear`, cross-entropy, AdamW, cosine

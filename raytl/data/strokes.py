@@ -15,7 +15,7 @@ Color = tuple[int, int, int]
 
 
 class Brush:
-    """Draws shapes given in a flower's own frame (radius 1, y up) through its pose."""
+    """Draws shapes given in a thing's own frame (radius 1, y up) through its pose."""
 
     def __init__(self, pen: ImageDraw.ImageDraw, center: Points, pose: Points) -> None:
         self.pen, self.center, self.pose = pen, center, pose

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-WIDTHS = (32, 64, 128)  # filters of the three blocks (study 3 in the README)
+WIDTHS = (32, 64, 128)  # filters of the three blocks (experiments/fruit_attention.py)
 
 
 class PlainCnn(nn.Module):

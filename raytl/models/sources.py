@@ -19,7 +19,7 @@ from raytl.models.grouping import group_plan
 from raytl.models.plan import Plan
 
 HALF = (0.5, 0.5, 0.5)
-PLAIN_CNN_SIZE = 256  # pixels (study 3 in the README)
+PLAIN_CNN_SIZE = 256  # pixels (experiments/fruit_attention.py)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from raytl.stops import abandon
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0  # chosen: between two looks, and how long one may take; twenty of them before a head counts as lost
 LOST_SECONDS = 40.0  # chosen: a head that is restarted may come back; within a minute somebody should know
 
 

@@ -70,7 +70,7 @@ class LogLines(Silent):
         self.say(f"{backbone}: {left_out} {plural} left out: {reason}")
 
     def started(self, trial: TrialRow) -> None:
-        """Nothing: its end has a line."""
+        """Counts it; its end has a line."""
         self._progress.started(trial)
 
     def epoch(self, trial: TrialRow, row: EpochRow) -> None:

@@ -154,9 +154,8 @@ def _about(first: FinalModel, metric: Metric) -> str:
         f"{extent(first)}. Against the first: the difference in test accuracy on the same pictures, which is more than "
         "noise where its interval leaves out 0. The role says why a recipe was trained again: the backbone's best, its "
         "best head alone where more than a head is best, or its linear probe (all stages frozen, plain pictures). An "
-        "ensemble stands last, with the validation figure that its members were chosen on, and so does a "
-        "student that was distilled from another "
-        "model. "
+        "ensemble stands last, with the validation figure that its members were chosen on, and so does a student that "
+        "was distilled from another model. "
         "Train−val is the gap in accuracy at the best epoch, which grows with overfitting."
     )
 

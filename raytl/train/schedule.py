@@ -91,11 +91,7 @@ class Plateau(Schedule):
 
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-    """The schedule of a recipe for epochs of `steps_per_epoch` steps.
-
-    Raises:
-        ConfigError: for `step:every,factor` with `every` below 1.
-    """
+    """The schedule of a recipe for epochs of `steps_per_epoch` steps."""
     kind = Plateau if recipe.parsed_schedule.name == "plateau" else Schedule
     return kind(recipe, steps_per_epoch)
 
