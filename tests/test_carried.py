@@ -28,6 +28,7 @@ def one_thread() -> None:
 
 
 def test_three_backbones_of_three_families() -> None:
+    assert sorted(CARRIED) == ["tiny_mobilenet", "tiny_resnet", "tiny_vit"]
     architectures = [backbone.architecture for backbone in CARRIED.values()]
     assert len(set(architectures)) == 3
     assert all(name == backbone.name for name, backbone in CARRIED.items())

@@ -46,6 +46,10 @@ def test_final_models_are_the_means_of_their_rows(tmp_path: Path) -> None:
         assert model.train_seconds == pytest.approx(np.mean([row["train_seconds"] for row in rows]))
         assert model.problem is None
         assert model.stage_count == STAGES
+    first = models[0]  # 56 and 54 of 60 right
+    assert (first.backbone, first.role) == ("tiny_vit", "best")
+    found = [first.test.value, first.test.low, first.test.high]
+    assert found == pytest.approx([110 / 120, 0.789, 0.972], abs=0.005)
 
 
 def test_validation_ranks_and_not_the_test_set(tmp_path: Path) -> None:
