@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from raytl.data.store import FitData, PictureSet
 from raytl.data.views import train_batch
-from raytl.errors import ConfigError, MachineError
+from raytl.errors import ConfigError
 from raytl.metric import METRICS, Figures
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
@@ -278,14 +277,6 @@ def test_a_parameter_outside_every_stage_is_refused(data: FitData, monkeypatch: 
     monkeypatch.setattr("raytl.train.loop.build_classifier", lambda recipe, classes: model)
     with pytest.raises(ConfigError, match="stray"):
         start(tiny_recipe(), data)
-
-
-def test_weights_that_are_not_in_use_are_refused(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build_classifier(tiny_recipe(), 3)
-    model.weights = replace(model.weights, matched=0.5)
-    monkeypatch.setattr("raytl.train.loop.build_classifier", lambda recipe, classes: model)
-    with pytest.raises(MachineError, match=r"only 50\.0%"):
-        start(tiny_recipe(weights="pretrained"), data)
 
 
 def test_a_collapsed_prediction_is_noted(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:

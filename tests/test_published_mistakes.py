@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from raytl.data.store import FitData
 from raytl.errors import MachineError
@@ -86,12 +87,12 @@ def test_figures_begin_anew_with_every_epoch(data: FitData) -> None:
     assert all(0 <= (row.train_accuracy or 0) <= 1 for row in rows)
 
 
-def test_weights_that_are_not_in_use_are_named(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:
-    unloaded = build_classifier(pretrained(), len(data.classes))
-    object.__setattr__(unloaded.weights, "matched", 0.4)
-    monkeypatch.setattr(loop, "build_classifier", lambda recipe, classes: unloaded)
-    with pytest.raises(MachineError, match=r"only 40\.0% of the backbone's parameters were loaded"):
-        start(pretrained(), data)
+def test_weights_that_are_not_in_use_are_named(data: FitData, tmp_path: Path) -> None:
+    model = build_classifier(pretrained(), len(data.classes))
+    held = {name: value for name, value in model.backbone.net.state_dict().items() if "layer4" not in name}
+    save_file(held, tmp_path / f"{model.backbone.name}.safetensors")
+    with pytest.raises(MachineError, match=r"% of its weights are in .*, at least 95% must be"):
+        start(tiny_recipe(backbone="tiny_resnet", weights=str(tmp_path)), data)
 
 
 def test_stages_that_no_gradient_reaches_are_named(data: FitData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,6 @@ class Mark:
     epochs_per_second: float
     base_bytes: int
     peak_bytes: int
-    board_files: int
 
 
 def main() -> None:
@@ -169,7 +168,7 @@ def gone_on(searcher: str, nodes: int, trials: int, root: Path) -> Mark:
             meter.reset()
         return begun < nodes + MORE
 
-    folder = run_on_paper(searcher, nodes, trials + nodes + MORE, root, meter, measure)
+    run_on_paper(searcher, nodes, trials + nodes + MORE, root, meter, measure)
     return Mark(
         resume_seconds=resume_seconds,
         suggest_ms=1e3 * meter.suggest_seconds / max(1, meter.suggestions),
@@ -178,7 +177,6 @@ def gone_on(searcher: str, nodes: int, trials: int, root: Path) -> Mark:
         epochs_per_second=meter.results / meter.seconds,
         base_bytes=base,
         peak_bytes=peak_bytes(),
-        board_files=sum(path.is_file() for path in folder.tensorboard.rglob("*")),
     )
 
 

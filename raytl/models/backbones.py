@@ -18,11 +18,10 @@ __all__ = ["Backbone", "InputSpec", "Shapes", "create_backbone", "shapes_of"]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a backbone gives: `channels` of its last map, `features` of the pooled vector, `map_shape` without batch."""
+    """What a backbone gives: `channels` of its last map and `features` of the pooled vector."""
 
     channels: int
     features: int
-    map_shape: tuple[int, ...]
 
 
 class Backbone(nn.Module):
@@ -138,7 +137,7 @@ def shapes_of(name: str, pool: str, image_size: int) -> Shapes:
     if 0 in last_map.shape:
         raise ConfigError(f"image_size={image_size}: too small for {name}, nothing is left of the picture at its end")
     channel = 2 if backbone.plan.layout == "tokens" else 1
-    return Shapes(last_map.shape[channel], features.shape[1], tuple(last_map.shape[1:]))
+    return Shapes(last_map.shape[channel], features.shape[1])
 
 
 def _stages(plan: Plan, pool: str) -> tuple[Stage, ...]:

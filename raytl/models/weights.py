@@ -36,8 +36,8 @@ class WeightsReport:
     """Where a backbone's weights came from and how many are in use.
 
     `matched` is the share of the backbone's parameters and batch-norm statistics, by count of numbers, that were
-    found in the file by name and shape and are, after the copy, equal to it. `classifier_matched` is the share of the
-    published classifier's tensors that the file holds; they are not used, since the head is new.
+    found in the file by name and shape and are, after the copy, equal to it. The published classifier's tensors are
+    not used, since the head is new.
     """
 
     backbone: str
@@ -45,7 +45,6 @@ class WeightsReport:
     location: str
     sha256: str
     matched: float
-    classifier_matched: float
     note: str
 
 
@@ -63,7 +62,7 @@ def load_into(backbone: Backbone, weights: str) -> WeightsReport:
         ConfigError: where no weights were published, or the folder does not exist.
     """
     if weights == NONE:
-        return WeightsReport(backbone.name, NONE, "", "", 0.0, 0.0, "all weights start from random values")
+        return WeightsReport(backbone.name, NONE, "", "", 0.0, "all weights start from random values")
     file = find_weights(backbone.name, weights)
     held = _read_file(file.path)
     tensors = _converted(backbone.net, held.tensors)
@@ -77,7 +76,6 @@ def load_into(backbone: Backbone, weights: str) -> WeightsReport:
         location=file.location,
         sha256=held.sha256,
         matched=matched,
-        classifier_matched=_classifier_share(backbone, tensors),
         note="; ".join(note for note in notes if note),
     )
 
@@ -180,11 +178,6 @@ def _apart(backbone: Backbone, tensors: dict[str, Tensor]) -> list[str]:
     left_out = (*plan.tail_modules, *(plan.wide.modules if plan.wide else ()))
     prefixes = (*backbone.classifier_names, *(tap.module for tap in plan.taps), *left_out)
     return [name for name in tensors if name.startswith(tuple(f"{prefix}." for prefix in prefixes))]
-
-
-def _classifier_share(backbone: Backbone, tensors: dict[str, Tensor]) -> float:
-    names = backbone.classifier_names
-    return sum(f"{name}.weight" in tensors for name in names) / len(names) if names else 0.0
 
 
 def _load_auxiliary(backbone: Backbone, tensors: dict[str, Tensor]) -> str:

@@ -17,7 +17,6 @@ from raytl.train.cache import PrefixCache
 from raytl.train.device import Precision, memory_format, resolve_precision
 from raytl.train.evaluate import BATCH
 from raytl.train.fronts import Fronts, make_view, open_fronts
-from raytl.train.guards import check_weights_in_use
 from raytl.train.head_learner import features_of
 from raytl.train.inputs import FixedView, Inputs
 from raytl.train.world import World
@@ -84,5 +83,4 @@ def frozen_model(recipe: Recipe, data: FitData, world: World) -> Classifier:
     seed_torch(recipe.seed)
     model = build_classifier(recipe, len(data.classes))
     model.to(world.device).to(memory_format=memory_format(model)).eval()
-    check_weights_in_use(recipe.weights, model.weights.matched)
     return model

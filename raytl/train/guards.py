@@ -1,20 +1,20 @@
 """Checks that name the silent failures of fine-tuning while they can still be mended.
 
-A run with a shared model, unloaded weights, a cut gradient or a collapsed prediction ends with a score like any
-other; each check here gives the value, the rule and the remedy instead.
+A run with a shared model, a cut gradient or a collapsed prediction ends with a score like any other; each check here
+gives the value, the rule and the remedy instead. That weights are in use is checked where they are loaded
+(`raytl.models.weights`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
-from raytl.errors import ConfigError, MachineError, RaytlError
+from raytl.errors import ConfigError, RaytlError
 
-LEAST_MATCHED_SHARE = 0.95  # chosen: leaves room for a resized position embedding, not for a missing stage
 OWNER = "_raytl_owner"
 
 
@@ -85,21 +85,17 @@ def check_groups(model: nn.Module, groups: Sequence[tuple[str, Sequence[nn.Param
         )
 
 
-def check_gradients(
-    groups: Sequence[tuple[str, Sequence[nn.Parameter]]], exempt: Collection[nn.Parameter] = ()
-) -> None:
+def check_gradients(groups: Sequence[tuple[str, Sequence[nn.Parameter]]]) -> None:
     """After the first backward pass: names the stages whose gradients are all missing or exactly 0.
 
-    `exempt` are parameters that rightly get none, such as auxiliary heads left out of the loss. A head that starts at
-    exactly 0 passes no gradient back in the first step and would be named for it.
+    A head that starts at exactly 0 passes no gradient back in the first step and would be named for it.
 
     Raises:
         NoGradientError: with one line for each such stage.
     """
-    exempt_ids = {id(parameter) for parameter in exempt}
     problems = []
     for name, parameters in groups:
-        expected = [value for value in parameters if value.requires_grad and id(value) not in exempt_ids]
+        expected = [value for value in parameters if value.requires_grad]
         if expected and not any(_has_gradient(value) for value in expected):
             problems.append(
                 f"stage {name!r}: no gradient reaches any of its {len(expected)} trainable parameters; look for a "
@@ -107,21 +103,6 @@ def check_gradients(
             )
     if problems:
         raise NoGradientError(*problems)
-
-
-def check_weights_in_use(weights: str, matched_share: float) -> None:
-    """Refuses to call a backbone pretrained whose weights were mostly not found.
-
-    `matched_share` is the share of the backbone's parameters (by element) that were loaded from the file.
-
-    Raises:
-        MachineError: where pretrained weights were asked for and are not in use.
-    """
-    if weights != "none" and matched_share < LEAST_MATCHED_SHARE:
-        raise MachineError(
-            f"weights={weights!r}: only {matched_share:.1%} of the backbone's parameters were loaded, at least "
-            f"{LEAST_MATCHED_SHARE:.0%} must be; the file is of another model; give the right one or set weights='none'"
-        )
 
 
 def claim(model: nn.Module, trial_id: str) -> None:

@@ -26,7 +26,7 @@ from raytl.train.device import memory_format, resolve_precision
 from raytl.train.distillation import Teaching
 from raytl.train.evaluate import Evaluator
 from raytl.train.fronts import Fronts, make_view, open_fronts, train_inputs
-from raytl.train.guards import check_finite, check_trainable, check_weights_in_use, claim, collapse
+from raytl.train.guards import check_finite, check_trainable, claim, collapse
 from raytl.train.head_learner import HeadLearner, trains_head_alone
 from raytl.train.head_start import train_head_first
 from raytl.train.inputs import Inputs
@@ -84,7 +84,6 @@ class Run:
         self.model = build_classifier(recipe, len(data.classes))
         self.model.to(world.device).to(memory_format=memory_format(self.model))
         check_trainable(self.model)
-        check_weights_in_use(recipe.weights, self.model.weights.matched)
         self.precision = resolve_precision(recipe.precision, world.device)
         self.steps_per_epoch = step_count(len(data.train), recipe.batch_size)
         self.course = Course(recipe, self.steps_per_epoch, metric)

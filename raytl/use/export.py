@@ -112,7 +112,7 @@ def load_model(folder: Path) -> LoadedModel:
         _fill(names, load_file(folder / WEIGHTS_FILE))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{folder}: the saved model cannot be read ({error!r}); save it again") from error
-    model.weights = WeightsReport(recipe.backbone, "model", str(folder), "", 1.0, 1.0, "a saved model")
+    model.weights = WeightsReport(recipe.backbone, "model", str(folder), "", 1.0, "a saved model")
     return LoadedModel(model.eval(), recipe, classes, model.input, recipe.eval_resize)
 
 
