@@ -136,7 +136,8 @@ def export_onnx(model: Path, out: Path | None, int8: bool, calibrate: str | None
         small = write_int8(loaded, target, path, pictures.measured, pictures.compared)
         print(
             f"{small.path}: {_megabytes(small.bytes)} ({small.bytes / whole.bytes:.0%}), int8, {small.kind}; the same "
-            f"class as the float file for {small.agreement:.1%} of {small.compared} {kind} pictures"
+            f"class as the float file for {small.agreement:.1%} of {small.compared} {kind} pictures, its "
+            f"probabilities within {small.difference:.0e}"
         )
         for line in small.warnings:
             print(f"raytl: {line}", file=sys.stderr)

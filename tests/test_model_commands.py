@@ -187,6 +187,7 @@ def test_int8_lies_beside_and_says_how_it_compares(model: Path, tmp_path: Path, 
     float_line, int8_line = capsys.readouterr().out.splitlines()
     assert float_line.startswith(f"{out}: ") and float_line.endswith("test pictures")
     assert int8_line.startswith(f"{out.with_name('y-int8.onnx')}: ") and "int8, static; the same class" in int8_line
+    assert "test pictures, its probabilities within " in int8_line
     assert sorted(path.name for path in out.parent.iterdir()) == ["y-int8.onnx", "y.onnx"]
     assert main(["export", str(model), "--format", "onnx", "--out", str(out), "--int8"]) == 0
     assert "drawn pictures tell little of yours" in capsys.readouterr().err
