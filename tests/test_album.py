@@ -36,9 +36,10 @@ def test_fingerprint_covers_content_names_and_split(tmp_path: Path) -> None:
     assert open_album(tmp_path / "one").fingerprint != first.fingerprint
 
 
-def test_resplit_equals_opening_anew(tmp_path: Path) -> None:
+def test_resplit_is_drawn_by_the_seed_and_goes_back(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 20, "b": 20})
-    assert open_album(tmp_path, seed=5).resplit(2) == open_album(tmp_path, seed=5, split_index=2)
+    assert open_album(tmp_path, seed=5).resplit(2) == open_album(tmp_path, seed=5).resplit(1).resplit(2)
+    assert open_album(tmp_path, seed=5).resplit(2).fingerprint != open_album(tmp_path).resplit(2).fingerprint
     assert open_album(tmp_path).resplit(3).resplit(0) == open_album(tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_a_file_shows_the_picture_under_its_own_map(model: LoadedModel, tmp_path
     assert [path.name.split("-")[0] for path in (first, last)] == ["0", "2"]
     picture = seen[2].pixels
     assert picture is not None
-    (heat,) = heat_maps(model, [picture])
+    (heat,) = heat_maps(model, [picture], [model.classes.index(str(seen[2].prediction.predicted))])
     top, left = (picture.shape[0] - 32) // 2, (picture.shape[1] - 32) // 2
     expected = overlay(
         np.asarray(Image.fromarray(picture[top : top + 32, left : left + 32]).resize((LEAST_SIDE,) * 2, 2)),

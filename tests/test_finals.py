@@ -222,7 +222,7 @@ def test_the_worst_mistakes_come_first(data: FitData, monkeypatch: pytest.Monkey
     monkeypatch.setattr(finals_module, "mistakes_png", drawn)
     rows = predictions(data, [0.5, 0.9, 0.6, 0.7])
     right = prediction_row(path=data.test.paths[5], label="a", predicted="a", probabilities=[1.0, 0.0, 0.0])
-    mistakes_picture([right, *rows], data.test, data.classes)
+    mistakes_picture([right, *rows], data.test)
     assert [caption for _, caption in shown] == [f"a, taken for b ({share}%)" for share in (90, 70, 60, 50)]
     for (pixels, _), index in zip(shown, (1, 3, 2, 0), strict=True):
         assert np.array_equal(pixels, data.test.picture(index))
@@ -237,15 +237,15 @@ def test_no_more_than_the_worst_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(finals_module, "mistakes_png", drawn)
     many = tiny_data(tmp_path, sizes=(8, 8, WORST + 5))
-    mistakes_picture(predictions(many, [0.9] * (WORST + 5)), many.test, many.classes)
+    mistakes_picture(predictions(many, [0.9] * (WORST + 5)), many.test)
     assert counts == [WORST]
 
 
 def test_results_are_drawn_as_png(data: FitData) -> None:
     rows = predictions(data, [0.9, 0.8])
     assert opened(confusion_picture(rows, data.classes)).width > 100
-    assert opened(mistakes_picture(rows, data.test, data.classes)).width > 100
-    assert opened(mistakes_picture([], data.test, data.classes)).width > 100
+    assert opened(mistakes_picture(rows, data.test)).width > 100
+    assert opened(mistakes_picture([], data.test)).width > 100
 
 
 def test_runs_of_one_role_need_no_comparison() -> None:
@@ -388,7 +388,7 @@ def test_predictions_whose_picture_is_gone_are_not_shown(data: FitData, monkeypa
     monkeypatch.setattr(finals_module, "mistakes_png", drawn)
     known = prediction_row(path=data.test.paths[0], label="a", predicted="b")
     gone = replace(known, path="earlier/gone.png")
-    mistakes_picture([gone, known], data.test, ("a", "b"))
+    mistakes_picture([gone, known], data.test)
     assert shown == [1]
     nothing = heat_png([], "no predictions")
     assert heat_picture(None, [gone], data.test) == nothing  # type: ignore[arg-type]

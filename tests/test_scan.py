@@ -8,6 +8,7 @@ import os
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 
 from raytl.data import decode as decoding
 from raytl.data.decode import DecodeError, _to_bytes, decode, resize_shorter, shorter_side_size
-from raytl.data.scan import scan
+from raytl.data.scan import examine
 from raytl.data.sources import Found, find
 from raytl.results.schemas import PictureRow
 from tests.pictures import noise, write_classes
@@ -167,6 +168,10 @@ def by_name(rows: tuple[PictureRow, ...]) -> dict[str, PictureRow]:
     return {row.path: row for row in rows}
 
 
+def rows_of(found: Sequence[Found], root: Path, workers: int | None = None) -> tuple[PictureRow, ...]:
+    return tuple(each.row for each in examine(found, root, workers))
+
+
 def test_rows_of_good_and_bad_files(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 2, "b": 1})
     (tmp_path / "a" / "x.jpg").mkdir()
@@ -180,7 +185,7 @@ def test_rows_of_good_and_bad_files(tmp_path: Path) -> None:
     noise(9).save(outside)
     (tmp_path / "a" / "outside.png").symlink_to(outside)
     (tmp_path / "a" / "loop.png").symlink_to(tmp_path / "a" / "loop.png")
-    rows = by_name(scan(find(tmp_path), tmp_path))
+    rows = by_name(rows_of(find(tmp_path), tmp_path))
     assert len(rows) == 12
     reasons = {row.path.removeprefix("a/"): str(row.reason) for row in rows.values() if row.status == "bad"}
     expected = {
@@ -206,9 +211,9 @@ def test_rows_of_good_and_bad_files(tmp_path: Path) -> None:
 def test_no_permission(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 1, "b": 1})
     (tmp_path / "a" / "000.png").chmod(0)
-    assert "cannot be read" in str(scan(find(tmp_path), tmp_path)[0].reason)
+    assert "cannot be read" in str(rows_of(find(tmp_path), tmp_path)[0].reason)
 
 
 def test_listed_file_that_is_absent(tmp_path: Path) -> None:
-    (row,) = scan([Found(tmp_path / "no.png", "a")], tmp_path, workers=1)
+    (row,) = rows_of([Found(tmp_path / "no.png", "a")], tmp_path, workers=1)
     assert (row.status, row.reason, row.path) == ("bad", "no such file", "no.png")

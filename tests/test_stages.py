@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raytl.errors import ConfigError
 from raytl.models.classifier import Classifier, build_classifier
-from raytl.models.stages import parameter_groups, set_freeze_depth, stages_of
+from raytl.models.stages import parameter_groups, set_freeze_depth
 from raytl.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("narrow_vgg")
@@ -67,7 +67,7 @@ def _states(net: nn.Module) -> dict[str, Tensor]:
 
 def test_every_parameter_and_statistic_belongs_to_one_stage(model: Classifier) -> None:
     for name, value in model.backbone.net.state_dict().items():
-        owners = [stage.name for stage in stages_of(model.backbone) if stage.owns(name)]
+        owners = [stage.name for stage in model.backbone.stages if stage.owns(name)]
         assert len(owners) == 1 or (not owners and not value.is_floating_point()), (name, owners)
 
 

@@ -69,7 +69,6 @@ class Album:
 def open_album(
     source: Path | Sequence[Path],
     seed: int = 0,
-    split_index: int = 0,
     drop_suspect: bool = False,
     workers: int | None = None,
     allow_bad: bool = False,
@@ -85,7 +84,6 @@ def open_album(
 
     Raises:
         DataError: as `find` and `assign_splits` do, and for classes with too many bad files.
-        ConfigError: for a `split_index` other than 0 where the source gives all three splits.
     """
     sources = [source] if isinstance(source, Path) else list(source)
     root = root_of(sources)
@@ -104,7 +102,7 @@ def open_album(
         given=tuple(row.split for row in rows),
         near_copies=near,
     )
-    return _split(album, kept, split_index)
+    return _split(album, kept, 0)
 
 
 def describe(album: Album) -> list[str]:

@@ -30,16 +30,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def scan(found: Sequence[Found], root: Path, workers: int | None = None) -> tuple[PictureRow, ...]:
+def examine(found: Sequence[Found], root: Path, workers: int | None = None) -> list[Scanned]:
     """One row per file, in the order given: `ok` with size (upright) and hash of the bytes, or `bad` with the reason.
 
-    No file is ever left out or replaced by another. `workers` threads (default: the usable cores) decode.
+    With each picture's look, so that suspects are found without decoding again. No file is ever left out or replaced by
+    another. `workers` threads (default: the usable cores) decode.
     """
-    return tuple(item.row for item in examine(found, root, workers))
-
-
-def examine(found: Sequence[Found], root: Path, workers: int | None = None) -> list[Scanned]:
-    """What `scan` does, with each picture's look, so that suspects are found without decoding again."""
     real_root = root.resolve()
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
         return list(pool.map(partial(_examine, root=root, real_root=real_root), found))

@@ -188,7 +188,6 @@ def _is_deaf(backbone: Backbone, tap: Tap, recipe: Recipe) -> bool:
     return stage < recipe.freeze_depth and recipe.unfreeze_epoch is None
 
 
-def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+def count_parameters(model: nn.Module) -> int:
     """Numbers in the model's parameters."""
-    chosen = (p for p in model.parameters() if p.requires_grad or not trainable_only)
-    return sum(parameter.numel() for parameter in chosen)
+    return sum(parameter.numel() for parameter in model.parameters())

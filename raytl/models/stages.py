@@ -29,11 +29,6 @@ class Staged(Protocol):
         """All parameters, the backbone's included."""
 
 
-def stages_of(backbone: Backbone) -> tuple[Stage, ...]:
-    """A backbone's freezable stages in the order they run."""
-    return backbone.stages
-
-
 def stage_parameters(backbone: Backbone, stage: Stage) -> list[nn.Parameter]:
     """All parameters of one stage, trainable or not."""
     return [parameter for name, parameter in backbone.net.named_parameters() if stage.owns(name)]

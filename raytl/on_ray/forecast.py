@@ -30,7 +30,6 @@ from raytl.recipe import Recipe
 from raytl.results.progress import ROLES
 from raytl.space import Choices
 from raytl.study import LADDER
-from raytl.train.guards import Diverged
 from raytl.train.pace import Pace, measure_pace
 
 BUDGET_SECONDS = 6.0  # chosen: for timing all backbones together; a large one is timed over two pictures all the same
@@ -78,7 +77,7 @@ def estimate_study(
             measure_pace(part.default, plan.album, part.facts.forward_flops, device, slots.cpus_per_worker, budget)
             for part in plan.backbones
         ]
-    except (RaytlError, Diverged, RuntimeError) as error:
+    except (RaytlError, RuntimeError) as error:
         return _unknown(room, f"no batch could be timed: {error}")
     steps = _within_budget(plan, slots, priced(plan, slots, paces))
     timed = _timed(room, plan, {"plan": Span(*[spent_seconds] * 3), **steps})

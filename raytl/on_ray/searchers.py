@@ -24,6 +24,7 @@ from raytl.study import SEARCHERS
 STARTUP = 4
 GAMMA = 0.25  # HyperOpt's own: of n points GAMMA * sqrt(n) are good ones, also where only some of the n are looked at
 RETRIES = 20  # chosen: draws of the model before an unused point is picked without it
+GRID_POINTS = 3  # chosen: of each continuous field; both ends and the middle
 LISTED = 100_000  # chosen: spaces up to this size are listed to find what is left of them
 
 
@@ -47,18 +48,16 @@ class Searcher(Protocol):
         """A point is under way that this object did not suggest (a trial continued after a resume)."""
 
 
-def make_searcher(name: str, space: Space, seed: int, grid_points: int = 3) -> Searcher:
-    """The searcher called `name`; `grid_points` values per continuous field are tried by `grid` alone.
+def make_searcher(name: str, space: Space, seed: int) -> Searcher:
+    """The searcher called `name`.
 
     Raises:
-        ConfigError: for an unknown name, or fewer than one grid point.
+        ConfigError: for an unknown name.
     """
     if name not in SEARCHERS:
         raise ConfigError(f"searcher {name!r}: must be one of {', '.join(SEARCHERS)}{nearest(name, SEARCHERS)}")
-    if grid_points < 1:
-        raise ConfigError(f"grid_points={grid_points}: must be at least 1")
     if name == "grid" or space.size == 1:  # one point needs no model, and HyperOpt refuses a space of no fields
-        return GridSearcher(space, grid_points)
+        return GridSearcher(space)
     models: dict[str, type[OptunaModel | HyperoptModel | RandomModel]]
     models = {"optuna": OptunaModel, "hyperopt": HyperoptModel, "random": RandomModel}
     return ModelSearcher(space, models[name](space), seed)
@@ -103,13 +102,9 @@ class _Notes:
 class GridSearcher(_Notes):
     """Every point of the grid once, in order, the last field changing fastest."""
 
-    def __init__(self, space: Space, grid_points: int) -> None:
-        super().__init__(space)
-        self.grid_points = grid_points
-
     def suggest(self, index: int) -> Values | None:
         """See `Searcher.suggest`."""
-        point = next(filter(self.is_new, self.space.points(self.grid_points)), None)
+        point = next(filter(self.is_new, self.space.points(GRID_POINTS)), None)
         if point is not None:
             self.pend(point)
         return point

@@ -66,20 +66,20 @@ def factorial_effects(factors: Mapping[str, Sequence[str]], values: Mapping[Cell
     return Effects(float(means.mean()), math.sqrt(variances.mean()), effects)
 
 
-def effect_lines(table: Effects, unit: float = 100.0) -> list[str]:
-    """A sentence for each factor and each pair: what is larger than the spread between seeds, in points of `unit`."""
+def effect_lines(table: Effects) -> list[str]:
+    """A sentence for each factor and each pair: what is larger than the spread between seeds, in points."""
     terms = dict.fromkeys(effect.factors for effect in table.effects)
-    return [_sentence(term, table.of(*term), unit) for term in terms]
+    return [_sentence(term, table.of(*term)) for term in terms]
 
 
-def _sentence(term: tuple[str, ...], effects: Sequence[Effect], unit: float) -> str:
+def _sentence(term: tuple[str, ...], effects: Sequence[Effect]) -> str:
     name = " x ".join(term)
     clear = sorted((each for each in effects if each.interval.excludes_zero), key=_size, reverse=True)
     if clear:
-        shown = "; ".join(f"{_levels(each)} {_points(each, unit)}" for each in clear)
+        shown = "; ".join(f"{_levels(each)} {_points(each)}" for each in clear)
         return f"{name}: larger than the spread between seeds: {shown}"
     largest = max(effects, key=_size)
-    shown = f"{_levels(largest)} {_points(largest, unit)}"
+    shown = f"{_levels(largest)} {_points(largest)}"
     return f"{name}: not larger than the spread between seeds (the largest: {shown})"
 
 
@@ -91,8 +91,8 @@ def _levels(effect: Effect) -> str:
     return " with ".join(effect.levels)
 
 
-def _points(effect: Effect, unit: float) -> str:
-    value, low, high = (unit * each for each in (effect.interval.value, effect.interval.low, effect.interval.high))
+def _points(effect: Effect) -> str:
+    value, low, high = (100 * each for each in (effect.interval.value, effect.interval.low, effect.interval.high))
     return f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"
 
 

@@ -12,14 +12,14 @@ State = dict[str, float | None]
 
 
 class EarlyStopping(Protocol):
-    """Told each epoch's validation loss, says whether to stop after it. A loss that is no number is a bad one."""
+    """Told each epoch's validation loss, says whether to stop. A loss that is no number is a bad one."""
 
     @property
     def stopped(self) -> bool:
-        """Whether the trial should have ended, also after `load`."""
+        """Whether the trial should end, also after `load`."""
 
-    def update(self, val_loss: float) -> bool:
-        """Takes note of an epoch; true where the trial should end."""
+    def update(self, val_loss: float) -> None:
+        """Takes note of an epoch."""
 
     def state(self) -> State:
         """What a checkpoint must keep, ready for JSON."""
@@ -33,9 +33,8 @@ class Never:
 
     stopped = False
 
-    def update(self, val_loss: float) -> bool:
-        """Always false."""
-        return False
+    def update(self, val_loss: float) -> None:
+        """Nothing."""
 
     def state(self) -> State:
         """Nothing."""
@@ -61,13 +60,12 @@ class Patience:
         """Whether patience has run out."""
         return self._waited >= self._epochs
 
-    def update(self, val_loss: float) -> bool:
-        """True where patience has run out."""
+    def update(self, val_loss: float) -> None:
+        """Counts the epoch, or begins anew at a better loss."""
         if val_loss < (inf if self._best is None else self._best - self._min_delta):
             self._best, self._waited = val_loss, 0
         else:
             self._waited += 1
-        return self.stopped
 
     def state(self) -> State:
         """Best loss and epochs waited."""
@@ -91,12 +89,11 @@ class Rises:
         """Whether the loss has risen often enough."""
         return self._rises >= self._epochs
 
-    def update(self, val_loss: float) -> bool:
-        """True at the n-th rise in a row."""
+    def update(self, val_loss: float) -> None:
+        """Counts rises in a row."""
         fell = self._previous is None or val_loss <= self._previous
         self._rises = 0 if fell else self._rises + 1
         self._previous = val_loss
-        return self.stopped
 
     def state(self) -> State:
         """The last loss and the rises so far."""

@@ -25,7 +25,6 @@ from raytl.data.views import View, center_batch
 from raytl.errors import ConfigError, DataError
 from raytl.models.classifier import Classifier
 from raytl.train.device import resolve_precision
-from raytl.train.metrics import predicted_classes
 from raytl.use.export import LoadedModel
 
 BATCH = 16  # chosen: bounds memory, whatever the number of pictures
@@ -33,13 +32,13 @@ BATCH = 16  # chosen: bounds memory, whatever the number of pictures
 FEWEST_PLACES = 4
 
 
-def heat_maps(loaded: LoadedModel, pictures: Sequence[np.ndarray], classes: Sequence[int] | None = None) -> np.ndarray:
+def heat_maps(loaded: LoadedModel, pictures: Sequence[np.ndarray], classes: Sequence[int]) -> np.ndarray:
     """How much each place of each picture speaks for a class: (B, S, S) float32 from 0 to 1, S the model's input side.
 
     `pictures`: (H, W, 3) uint8 with shorter sides of `eval_resize`, as prediction takes them; the maps are of the
-    squares that the model sees (`data.views.center_squares`). `classes`: indices, one for each picture; without them
-    the predicted ones. The hottest place of a map is 1, and a map is 0 where nothing speaks for the class. With one
-    logit, what speaks for the first class is what lowers it. The model stays as it is: its mode, its gradients.
+    squares that the model sees (`data.views.center_squares`). `classes`: indices, one for each picture. The
+    hottest place of a map is 1, and a map is 0 where nothing speaks for the class. With one logit, what speaks for the
+    first class is what lowers it. The model stays as it is: its mode, its gradients.
 
     Raises:
         DataError: a class that the model does not have, or not one class for each picture.
@@ -50,24 +49,22 @@ def heat_maps(loaded: LoadedModel, pictures: Sequence[np.ndarray], classes: Sequ
     maps = [np.zeros((0, side, side), np.float32)]
     for start in range(0, len(pictures), BATCH):
         batch = center_batch(pictures[start : start + BATCH], View(side, loaded.input.mean, loaded.input.std))
-        wanted = None if classes is None else torch.tensor(classes[start : start + BATCH])
+        wanted = torch.tensor(classes[start : start + BATCH])
         with torch.enable_grad(), resolve_precision(loaded.recipe.precision, batch.device).autocast():
             activations, slopes = _at_the_end(loaded.model, batch, wanted)
         maps.append(_heat(activations, slopes, side).numpy())
     return np.concatenate(maps)
 
 
-def _check_classes(loaded: LoadedModel, count: int, classes: Sequence[int] | None) -> None:
-    if classes is None:
-        return
+def _check_classes(loaded: LoadedModel, count: int, classes: Sequence[int]) -> None:
     if len(classes) != count:
-        raise DataError(f"{len(classes)} classes for {count} pictures; give one for each picture, or none at all")
+        raise DataError(f"{len(classes)} classes for {count} pictures; give one for each picture")
     for index in classes:
         if not 0 <= index < len(loaded.classes):
             raise DataError(f"class {index}: the model has {len(loaded.classes)} classes, from 0 on; give one of them")
 
 
-def _at_the_end(model: Classifier, batch: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+def _at_the_end(model: Classifier, batch: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Activations and the slopes of the classes' logits, (B, C, h, w), as near to the head as places can be told."""
     activations, slopes = _tapped(model, model.attention, batch, classes)
     if slopes.ndim == 3:
@@ -88,7 +85,7 @@ def _stage_starts(model: Classifier) -> Iterator[nn.Module]:
             yield model.backbone.net.get_submodule(stage.steps[0])
 
 
-def _tapped(model: Classifier, module: nn.Module, batch: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor]:
+def _tapped(model: Classifier, module: nn.Module, batch: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """What enters `module`, and the slopes there of the logits that speak for `classes`.
 
     The pass is cut there by a hook that lasts for this pass alone; parameters take part as constants, so nothing is
@@ -107,11 +104,10 @@ def _tapped(model: Classifier, module: nn.Module, batch: Tensor, classes: Tensor
     return tapped[0].detach(), slopes
 
 
-def _spoken_for(logits: Tensor, classes: Tensor | None) -> Tensor:
-    """The logit (B,) of a class for each row (B, K), by default the predicted one; one logit has two signs."""
-    chosen = predicted_classes(logits) if classes is None else classes
+def _spoken_for(logits: Tensor, classes: Tensor) -> Tensor:
+    """The logit (B,) of a class for each row (B, K); one logit has two signs."""
     columns = torch.cat([-logits, logits], 1) if logits.shape[1] == 1 else logits
-    return columns.gather(1, chosen[:, None])[:, 0]
+    return columns.gather(1, classes[:, None])[:, 0]
 
 
 def _last_attention(model: Classifier) -> nn.Module:

@@ -142,7 +142,7 @@ def draw_final(
     """Draws what one final model did with its test pictures; `heat` is the PNG of `save_heat`."""
     drawn = {
         "test/confusion": confusion_picture(predictions, classes),
-        "test/worst_mistakes": mistakes_picture(predictions, pictures, classes),
+        "test/worst_mistakes": mistakes_picture(predictions, pictures),
         "test/grad_cam": heat,
     }
     return Drawn(drawn, pr_curves(predictions, classes))
@@ -165,7 +165,7 @@ def confusion_picture(predictions: Sequence[PredictionRow], classes: tuple[str, 
     return confusion_png(labels, predicted, classes)
 
 
-def mistakes_picture(predictions: Sequence[PredictionRow], pictures: PictureSet, classes: tuple[str, ...]) -> bytes:
+def mistakes_picture(predictions: Sequence[PredictionRow], pictures: PictureSet) -> bytes:
     """The test pictures that one final model was most wrongly sure of, as PNG."""
     order = {path: index for index, path in enumerate(pictures.paths)}
     wrong = _worst(_with_picture(predictions, order))[:WORST]

@@ -31,24 +31,22 @@ class TimmFolder:
     compared: int
 
 
-def write_timm(source: Path, loaded: LoadedModel, folder: Path, pictures: Sequence[np.ndarray] = ()) -> TimmFolder:
-    """Copies the model saved in `source` to the new `folder`, once timm alone gives its probabilities on `pictures`.
-
-    `pictures`: (H, W, 3) uint8 with shorter sides of `eval_resize`; without any, flowers are drawn.
+def write_timm(source: Path, loaded: LoadedModel, folder: Path) -> TimmFolder:
+    """Copies the model saved in `source` to the new `folder`, once timm alone gives its probabilities on drawn flowers.
 
     Raises:
         ConfigError: timm has no form for the model, or `folder` is there already.
         StorageError: the folder cannot be written, or timm's probabilities differ by more than `MOST_DIFFERENCE`.
     """
     _check(loaded, folder)
-    sources = list(pictures) or drawn_pictures(loaded.eval_resize)
+    pictures = drawn_pictures(loaded.eval_resize)
     draft = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
     try:
         draft.mkdir(parents=True)
         for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
             if (source / name).exists():
                 shutil.copyfile(source / name, draft / name)
-        difference = _difference(loaded, draft, sources)
+        difference = _difference(loaded, draft, pictures)
         if not difference <= MOST_DIFFERENCE:
             raise StorageError(
                 f"{folder}: timm {timm.__version__} gives other probabilities, by up to {difference:.2g}, more than "
@@ -62,7 +60,7 @@ def write_timm(source: Path, loaded: LoadedModel, folder: Path, pictures: Sequen
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return TimmFolder(folder, difference, len(sources))
+    return TimmFolder(folder, difference, len(pictures))
 
 
 def _check(loaded: LoadedModel, folder: Path) -> None:
