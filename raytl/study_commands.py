@@ -21,7 +21,7 @@ from raytl.results.contrast import contrast, contrast_lines
 from raytl.results.loaded import LoadedStudy, load_study
 from raytl.results.repeat import other_versions, repeat_lines, repeat_of
 from raytl.results.result_only import ResultOnly
-from raytl.results.schemas import DISTILL, ConfirmedRow, EpochRow, TrialRow
+from raytl.results.schemas import DISTILL, SCORELESS, ConfirmedRow, EpochRow, TrialRow
 from raytl.results.tables import confirmed_rows, epoch_rows, learning_curve, trial_rows
 from raytl.study import Study, study_of_values
 
@@ -89,7 +89,7 @@ def rerun(root: Path, trial_id: str, target: Path, changed_data: bool = False) -
         "\n".join(repeat_lines(repeat_of(_epochs(first, trial_id), _epochs(second, job.trial_id), tested, elsewhere)))
     )
     print(f"{now.status}{f' ({now.reason})' if now.reason else ''}; its rows are in {target}")
-    return 5 if now.status in ("failed", "diverged") and trial.status not in ("failed", "diverged") else 0
+    return 5 if now.status in SCORELESS and trial.status not in SCORELESS else 0
 
 
 def _trial(study: LoadedStudy, trial_id: str) -> TrialRow:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from raytl.data.album import Album, open_album
 from raytl.data.samples import write_sample
-from raytl.data.split import SPLITS
 from raytl.data.store import FitData, PictureSet, build_store, open_data
+from raytl.results.schemas import SPLITS
 
 SAMPLE = "drawn-flowers"
 PIXELS = 64  # of the sample's pictures

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from raytl.data.scan import examine
 from raytl.data.sources import find_all, path_of, root_of
-from raytl.data.split import SPLITS, assign_splits, crossing_copies, crossing_twins, derived_seed, has_all_splits
+from raytl.data.split import assign_splits, crossing_copies, crossing_twins, derived_seed, has_all_splits
 from raytl.data.suspects import label_conflicts, mark_suspects, near_copies
 from raytl.errors import ConfigError, DataError
-from raytl.results.schemas import PictureRow
+from raytl.results.schemas import SPLITS, PictureRow
 
 MOST_BAD = 0.01  # share of a class's files that may be unusable without a word being asked
 NO_MAP: Mapping[str, str] = {}

@@ -10,9 +10,8 @@ from dataclasses import replace
 from raytl.data.grouped import draw_groups
 from raytl.data.suspects import label_conflicts
 from raytl.errors import DataError
-from raytl.results.schemas import PictureRow
+from raytl.results.schemas import SPLITS, PictureRow
 
-SPLITS = ("train", "val", "test")
 TEST_SHARE = VAL_SHARE = 0.15  # chosen: 70/15/15, and 15% of a given train set
 
 Group = list[int]  # places of rows with the same bytes

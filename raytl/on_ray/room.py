@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raytl.limits import BYTES_PER_PARAMETER
 from raytl.machine import check_disk
 from raytl.on_ray.cluster import Slots
 from raytl.on_ray.plan import Plan, keepings
 from raytl.on_ray.preflight import refuse
 
-BYTES_PER_PARAMETER = 4
 CHECKPOINT_COPIES = 3  # the model, its best epoch, and one moment at least
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 
 from raytl.metric import Metric
-from raytl.results.facts import PROBE, Answer, Comparison, FinalModel
+from raytl.results.facts import Answer, Comparison, FinalModel
+from raytl.results.schemas import PROBE
 from raytl.results.wording import METRIC_NAMES, percent, percent_interval, points, recipe_text
 
 NO_ANSWER = "No final model has been tested yet: the study was ended before its confirmation, or goes on."

@@ -21,11 +21,10 @@ from raytl.limits import BYTES_PER_PARAMETER, NO_LIMITS, Limits
 from raytl.metric import METRICS, Metric, find_metric
 from raytl.recipe import FIELD_NAMES, Recipe
 from raytl.results.outcomes import compare, outcomes
-from raytl.results.schemas import AFTERWARDS, SEARCH, TrialRow
+from raytl.results.schemas import AFTERWARDS, PROBE, SEARCH, TrialRow
 from raytl.results.stats import Interval, accuracy_interval, over_splits
 from raytl.results.tables import RANKED_STAGES, Tables, is_ranked, trial_rows
 
-PROBE = "probe"
 TOLD_ELSEWHERE = ("backbone", "freeze_depth", "seed")
 
 

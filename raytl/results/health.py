@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from raytl.results.schemas import SPLITS
+
 USABLE = ("ok", "suspect")
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

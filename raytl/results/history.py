@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from raytl.metric import Metric
 from raytl.results.facts import BackboneSearch, FinalModel
+from raytl.results.schemas import SCORELESS
 from raytl.results.tables import RANKED_STAGES, RANKED_STATUSES, Tables
 
-TROUBLED = ("failed", "diverged", "running")
+TROUBLED = (*SCORELESS, "running")
 
 
 @dataclass(frozen=True)

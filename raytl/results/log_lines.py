@@ -21,8 +21,8 @@ from raytl.metric import Metric
 from raytl.redaction import redacted
 from raytl.results.conclusion import Conclusion
 from raytl.results.console import StudyConsole
-from raytl.results.progress import BAD, Progress
-from raytl.results.schemas import PROBE, SEARCH, EpochRow, TrialRow
+from raytl.results.progress import Progress
+from raytl.results.schemas import PROBE, SCORELESS, SEARCH, EpochRow, TrialRow
 from raytl.results.view import Silent
 from raytl.results.wording import COLUMNS, depth_count
 from raytl.study import Study
@@ -102,10 +102,10 @@ class LogLines(Silent):
             self._write(line)
 
     def _tells(self, trial: TrialRow, is_best: bool) -> bool:
-        self._failures[trial.backbone] += trial.status in BAD
+        self._failures[trial.backbone] += trial.status in SCORELESS
         if self._progress.total <= self._most():
             return True
-        return is_best or (trial.status in BAD and self._failures[trial.backbone] <= FAILURES)
+        return is_best or (trial.status in SCORELESS and self._failures[trial.backbone] <= FAILURES)
 
     def _most(self) -> int:
         """Trials of a step, up to which each has its line."""
@@ -129,7 +129,7 @@ class LogLines(Silent):
         return f"{trial.backbone} {what} {self._progress.finals()} ({trial.origin}, seed {trial.recipe.seed})"
 
     def _result(self, trial: TrialRow) -> str:
-        if trial.status in BAD:
+        if trial.status in SCORELESS:
             return f"{trial.status}: {trial.reason}"
         if not trial.epochs_run:
             return f"stopped: {trial.reason}"

@@ -15,13 +15,12 @@ from raytl.estimate import time_text
 from raytl.metric import Metric
 from raytl.money import HOUR_SECONDS
 from raytl.results.ranking import ranked
-from raytl.results.schemas import CONFIRM, PROBE, SEARCH, EpochRow, TrialRow
+from raytl.results.schemas import CONFIRM, PROBE, SCORELESS, SEARCH, EpochRow, TrialRow
 from raytl.results.tables import is_ranked
 from raytl.results.usage import amount
 from raytl.results.view import DESIGN, REPORT
 from raytl.study import LADDER, Study
 
-BAD = ("diverged", "failed")
 ROLES = 3  # the most that is confirmed of a backbone: its best recipe, its best head and its linear probe
 
 
@@ -215,7 +214,7 @@ class Progress:
 
     def _tally(self, backbone: str, rows: Sequence[TrialRow]) -> Tally:
         own = [row.status for row in rows if row.backbone == backbone and row.stage == self._counted]
-        running, bad = own.count("running"), sum(own.count(status) for status in BAD)
+        running, bad = own.count("running"), sum(own.count(status) for status in SCORELESS)
         done, stopped = own.count("completed"), own.count("stopped")
         wanted = max(self._each - self._left_out.get(backbone, 0), len(own))
         best, curve = self._best(backbone), tuple(self._curve(backbone))

@@ -14,12 +14,10 @@ from raytl.metric import Figures, Metric
 from raytl.redaction import redacted
 from raytl.results.folder import StudyFolder
 from raytl.results.ledger import Ledger, read_ledger
-from raytl.results.schemas import TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
+from raytl.results.schemas import SCORELESS, TABLES, ConfirmedRow, EpochRow, PictureRow, PredictionRow, TrialRow
 from raytl.results.tables import Tables, epoch_rows, settle, trial_rows
 from raytl.results.tensorboard import BoardWriter
 from raytl.results.usage import held_seconds
-
-SCORELESS = ("diverged", "failed")  # a failure is a status with a reason: its epochs are kept, but rank nowhere
 
 
 class Watcher(Protocol):

@@ -20,6 +20,8 @@ ENSEMBLE = "ensemble"  # the role, and the name in the place of a backbone's, of
 # The stages of trials, in a study's order; those of the last learn from a final model or an ensemble.
 PROBE, SEARCH, CONFIRM, DISTILL = "probe", "search", "confirm", "distill"
 DISTILLED = "distilled"  # the origin of these, and their role among final models
+SPLITS = ("train", "val", "test")
+SCORELESS = ("failed", "diverged")  # statuses, each with a reason: epochs are kept, but rank nowhere
 AFTERWARDS = (ENSEMBLE, DISTILLED)  # roles of what is made of a study's final models when they have been tested
 
 

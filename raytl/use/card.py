@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytl.data.split import SPLITS
 from raytl.models.classifier import Classifier, count_parameters, output_count
 from raytl.recipe import Recipe
+from raytl.results.schemas import SPLITS
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raytl.data.album import Album
-from raytl.data.split import SPLITS
 from raytl.errors import DataError
 from raytl.limits import NO_LIMITS, Limits
 from raytl.results.confusion import confusion
 from raytl.results.outcomes import outcomes
-from raytl.results.schemas import ConfirmedRow
+from raytl.results.schemas import SPLITS, ConfirmedRow
 from raytl.results.stats import accuracy_interval, wilson_interval
 from raytl.results.wording import percent, percent_interval, small_set_sentence
 from raytl.use.card import ModelCard
