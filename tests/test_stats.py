@@ -14,11 +14,13 @@ from raytl.results import stats
 from raytl.results.stats import (
     Interval,
     accuracy_interval,
+    effective_degrees,
     independent_difference,
     mean_interval,
     over_splits,
     paired_difference,
     smallest_difference,
+    standard_error,
     t_quantile,
     wilson_interval,
 )
@@ -235,3 +237,28 @@ def test_a_difference_of_independent_shares_is_newcombes() -> None:
 def test_a_difference_from_a_figure_without_ends_has_none() -> None:
     found = independent_difference(Interval(0.5, math.nan, math.nan), Interval(0.25, 0.2, 0.3))
     assert found.value == 0.25 and math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "expected"),
+    [(0.5, 100, 0.05), (0.9, 18, 0.1 / math.sqrt(2)), (1.0, 50, 0.02), (0.0, 50, 0.02), (1.0, 1, 1.0), (0.99, 10, 0.1)],
+)
+def test_a_standard_error_is_the_binomial_one_and_never_below_one_picture(
+    share: float, count: int, expected: float
+) -> None:
+    assert standard_error(share, count) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(0.3, 7)], 7),
+        ([(0.2, 4), (0.2, 4), (0.2, 4)], 12),  # equal variances: their degrees add up
+        ([(1.0, 4), (0.0, 9)], 4),  # what does not vary takes no part
+        ([(3.0, 2), (1.0, 2)], 3),  # 16 / (9 / 2 + 1 / 2) = 3.2
+        ([(0.0, 2), (0.0, 3)], stats.MOST_DEGREES),
+        ([(1.0, 10_000)], stats.MOST_DEGREES),
+    ],
+)
+def test_degrees_of_a_sum_are_satterthwaites(parts: list[tuple[float, int]], expected: int) -> None:
+    assert effective_degrees(parts) == expected

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from raytl.on_ray.plan import Plan
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import PROBE, SEARCH, TrialRow
+from raytl.results.stats import standard_error
 from raytl.results.tables import is_ranked
 from raytl.study import LADDER
 
@@ -44,7 +45,7 @@ class Shares:
         own, best = self._best(row for row in rows if row.backbone == backbone), self._best(rows)
         if own is None or best is None:
             return best is None or self.under_way(backbone)
-        return own >= best - REACH * math.sqrt(max(best * (1 - best), 1 / self._pictures) / self._pictures)
+        return own >= best - REACH * standard_error(best, self._pictures)
 
     def under_way(self, backbone: str) -> bool:
         """Whether a trial of the backbone has begun and not ended."""

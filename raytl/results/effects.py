@@ -16,7 +16,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from raytl.results.stats import CONFIDENCE, MOST_DEGREES, Interval, t_quantile
+from raytl.results.stats import CONFIDENCE, Interval, effective_degrees, t_quantile
 
 DIGITS = 12  # chosen: what lies beyond is rounding, and would be an effect where all runs are alike
 Cell = tuple[str, ...]  # one level of each factor, in the factors' order
@@ -119,10 +119,9 @@ def _contrasts(
 
 def _interval(weights: np.ndarray, means: np.ndarray, variances: np.ndarray, seeds: int, confidence: float) -> Interval:
     value = round(float(weights @ means), DIGITS) + 0.0
-    parts = weights**2 * variances / seeds
-    total, share = float(parts.sum()), float((parts**2).sum()) / (seeds - 1)
-    degrees = MOST_DEGREES if share == 0 else min(MOST_DEGREES, max(1, int(total**2 / share + 1e-9)))
-    half = round(t_quantile(degrees, confidence) * math.sqrt(total), DIGITS)
+    parts = (weights**2 * variances / seeds).tolist()
+    degrees = effective_degrees([(variance, seeds - 1) for variance in parts])
+    half = round(t_quantile(degrees, confidence) * math.sqrt(sum(parts)), DIGITS)
     return Interval(value, value - half, value + half)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from raytl.metric import Figures, Metric
 from raytl.results.schemas import TrialRow
+from raytl.results.stats import standard_error
 
 
 def ranked(rows: Sequence[TrialRow], metric: Metric) -> list[TrialRow]:
@@ -26,7 +26,7 @@ def _by_folds(rows: list[TrialRow], metric: Metric) -> list[TrialRow]:
         return sorted(rows, key=lambda row: metric.key(_crossed(row)))
     best = max(rows, key=lambda row: getattr(_crossed(row), metric.name))
     value = getattr(_crossed(best), metric.name)
-    least = value - math.sqrt(value * (1 - value) / (best.cv_count or 1))
+    least = value - standard_error(value, best.cv_count or 1)
     key = [(getattr(_crossed(row), metric.name) < least, row.cv_loss or 0.0) for row in rows]
     return [row for _, row in sorted(zip(key, rows, strict=True), key=lambda pair: pair[0])]
 

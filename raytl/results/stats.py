@@ -137,6 +137,18 @@ def wilson_interval(correct: int, count: int) -> Interval:
     return Interval(share, max(0.0, center - half), min(1.0, center + half))
 
 
+def standard_error(share: float, count: int) -> float:
+    """Of a share of `count` pictures, one at least; all right, or all wrong, is as unsure as a single mistake."""
+    return math.sqrt(max(share * (1 - share), 1 / count) / count)
+
+
+def effective_degrees(parts: Sequence[tuple[float, int]]) -> int:
+    """Degrees of freedom of a sum of independent parts, each a variance with its own degrees (Welch; Satterthwaite)."""
+    total = sum(variance for variance, _ in parts)
+    share = sum(variance**2 / degrees for variance, degrees in parts)
+    return MOST_DEGREES if share == 0 else min(MOST_DEGREES, max(1, int(total**2 / share + 1e-9)))
+
+
 def smallest_difference(accuracy: float, count: int) -> float:
     """The least true difference that two models show in 4 of 5 test sets of `count` pictures, mistakes unrelated."""
     smoothed = (accuracy * count + IMAGINED_ALONE) / (count + 2 * IMAGINED_ALONE)
@@ -208,9 +220,7 @@ def _degrees(correct: np.ndarray, groups: tuple[int, ...]) -> int:
     parts = [(float(per_picture.var()) / count, count)]
     seeds = [grid.mean(axis=1) for grid in grids if len(grid) > 1]
     parts += [(float(means.var(ddof=1)) / len(means), len(means) - 1) for means in seeds]
-    total = sum(variance for variance, _ in parts)
-    share = sum(variance**2 / degrees for variance, degrees in parts)
-    return MOST_DEGREES if share == 0 else min(MOST_DEGREES, max(1, int(total**2 / share + 1e-9)))
+    return effective_degrees(parts)
 
 
 def _resample(patterns: np.ndarray, shares: np.ndarray, count: int, groups: tuple[int, ...], seed: int) -> np.ndarray:
