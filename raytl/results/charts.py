@@ -66,11 +66,16 @@ class Dot:
     title: str
 
 
+def suits_log(low: float, high: float) -> bool:
+    """Whether values from `low` to `high` are shown on a logarithmic axis where one is wanted."""
+    return low > 0 and high > LEAST_LOG_RATIO * low
+
+
 def axis(values: Iterable[float], name: str, text: Callable[[float], str], log: bool = False) -> Axis:
     """An axis around some values, with a little room; logarithmic where asked and the values allow it."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    if log and low > 0 and high > LEAST_LOG_RATIO * low:
+    if log and suits_log(low, high):
         return Axis(low / 1.2, high * 1.2, name, text, log=True)
     room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return Axis(low - room, high + room, name, text)

@@ -44,8 +44,8 @@ def draw_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> No
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= NAMED_CLASSES:
-        axes.set_xticks(range(len(classes)), [_plain(name) for name in classes], rotation=90)
-        axes.set_yticks(range(len(classes)), [_plain(name) for name in classes])
+        axes.set_xticks(range(len(classes)), [no_formula(name) for name in classes], rotation=90)
+        axes.set_yticks(range(len(classes)), [no_formula(name) for name in classes])
     if len(classes) <= COUNTED_CLASSES:
         for (row, column), count in np.ndenumerate(counts):
             shade = "white" if shares[row, column] > 0.5 else "black"
@@ -68,7 +68,7 @@ def mistakes_png(pictures: Sequence[tuple[np.ndarray, str]]) -> bytes:
     for position, (picture, caption) in enumerate(pictures):
         axes = figure.add_subplot(rows, COLUMNS, position + 1)
         axes.imshow(picture)
-        axes.set_title(_plain(caption), fontsize=9, wrap=True)
+        axes.set_title(no_formula(caption), fontsize=9, wrap=True)
         axes.axis("off")
     if not pictures:
         figure.text(0.5, 0.5, "no mistakes", ha="center", va="center")
@@ -93,7 +93,7 @@ def heat_png(pictures: Sequence[tuple[np.ndarray, np.ndarray, str]], otherwise: 
     if pictures:
         figure.figimage(canvas)
     else:
-        figure.text(0.5, 0.5, textwrap.fill(_plain(otherwise), 120), ha="center", va="center")
+        figure.text(0.5, 0.5, textwrap.fill(no_formula(otherwise), 120), ha="center", va="center")
     return _png(figure)
 
 
@@ -121,10 +121,10 @@ def _shown(square: np.ndarray) -> np.ndarray:
 
 
 def _two_lines(caption: str) -> str:
-    return _plain(textwrap.fill(caption, CAPTION_LETTERS, max_lines=2, placeholder=" …"))
+    return no_formula(textwrap.fill(caption, CAPTION_LETTERS, max_lines=2, placeholder=" …"))
 
 
-def _plain(text: str) -> str:
+def no_formula(text: str) -> str:
     """Text that matplotlib does not take for a formula."""
     return text.replace("$", r"\$")
 

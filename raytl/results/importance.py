@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raytl.results.charts import LEAST_LOG_RATIO
+from raytl.results.charts import suits_log
 from raytl.results.varied import TrialGroup
 
 if TYPE_CHECKING:
@@ -108,6 +108,6 @@ def _encoded(column: Sequence[Any]) -> tuple[list[Any], BaseDistribution]:
         told = [str(value) for value in column]
         return told, CategoricalDistribution(sorted(set(told)))
     numbers = [float(value) for value in column]
-    if min(numbers) > 0 and max(numbers) > LEAST_LOG_RATIO * min(numbers):
+    if suits_log(min(numbers), max(numbers)):
         numbers = [math.log10(value) for value in numbers]
     return numbers, FloatDistribution(min(numbers), max(numbers))

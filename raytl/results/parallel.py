@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raytl.results.charts import LEAST_LOG_RATIO
+from raytl.results.charts import suits_log
 from raytl.results.marks import cut, drawing, label, polyline, stroke
 from raytl.results.page import Html
 
@@ -68,7 +68,7 @@ def _scale(values: Sequence[Any]) -> _Scale:
     numbers = [float(value) for value in values]
     low, high = min(numbers), max(numbers)
     room = high - low or 1.0
-    if low > 0 and high > LEAST_LOG_RATIO * low:
+    if suits_log(low, high):
         span = math.log(high / low)
         middle = math.sqrt(low * high)
         ticks = [(0.0, f"{low:.3g}"), (0.5, f"{middle:.2g}"), (1.0, f"{high:.3g}")]

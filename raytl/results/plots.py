@@ -17,10 +17,10 @@ from matplotlib.ticker import PercentFormatter
 
 from raytl.limits import NO_LIMITS, Limits
 from raytl.metric import Metric
-from raytl.results.charts import LEAST_LOG_RATIO
+from raytl.results.charts import suits_log
 from raytl.results.confusion import Confusion
 from raytl.results.facts import FinalModel
-from raytl.results.figures import draw_confusion
+from raytl.results.figures import draw_confusion, no_formula
 from raytl.results.history import FreezePoint, TrialCurve
 from raytl.results.pareto import front
 from raytl.results.wording import METRIC_NAMES
@@ -54,7 +54,7 @@ def curves_plot(curves: Mapping[str, Sequence[TrialCurve]], metric: Metric) -> P
         for trial in trials:
             x, y = zip(*trial.points, strict=True)
             axes.plot(x, y, marker="." if len(x) == 1 else None, **STYLES[trial.kind])
-        axes.set(title=_plain(backbone), xlabel="epoch")
+        axes.set(title=no_formula(backbone), xlabel="epoch")
     if panels:
         panels[0].set_ylabel(METRIC_NAMES[metric.name])
     return _told(figure, panels, "no epoch has been recorded")
@@ -114,7 +114,7 @@ def confusion_plot(found: Confusion | None, title: str) -> Plot:
     panels = [] if found is None else [figure.add_subplot()]
     if found is not None:
         draw_confusion(panels[0], found.counts, found.classes)
-        panels[0].set_title(_plain(title))
+        panels[0].set_title(no_formula(title))
     return _told(figure, panels, "no predictions are recorded")
 
 
@@ -133,13 +133,13 @@ def _scatter(axes: Axes, points: Iterable[tuple[str, float, float]]) -> None:
     for place, backbone in enumerate(dict.fromkeys(name for name, _, _ in found)):
         own = [(x, y) for name, x, y in found if name == backbone]
         marker = MARKERS[place % len(MARKERS)]
-        axes.scatter([x for x, _ in own], [y for _, y in own], marker=marker, label=_plain(backbone), zorder=3)
+        axes.scatter([x for x, _ in own], [y for _, y in own], marker=marker, label=no_formula(backbone), zorder=3)
     if found:
         axes.legend(fontsize="small")
 
 
 def _log_where_wide(set_scale: Callable[[str], None], values: Sequence[float]) -> None:
-    if values and min(values) > 0 and max(values) > LEAST_LOG_RATIO * min(values):
+    if values and suits_log(min(values), max(values)):
         set_scale("log")
 
 
@@ -147,8 +147,3 @@ def _told(figure: Plot, panels: Sequence[Axes], otherwise: str) -> Plot:
     if not panels:
         figure.text(0.5, 0.5, otherwise, ha="center", va="center")
     return figure
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib does not take for a formula."""
-    return text.replace("$", r"\$")
