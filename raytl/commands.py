@@ -77,10 +77,8 @@ def resume(root: Path, changes: Mapping[str, Any], changed_data: bool, output: O
     folder, storage = StudyFolder(root), changes.get("storage")
     if storage and not folder.study_json.exists():
         print(f"{fetch(storage, folder)} files fetched from {redacted(storage)}", file=sys.stderr)
-    values = folder.read_study()
-    _check_not_rerun(root, values)
-    spec = values.get("spec")
-    before = study_of_values(spec if isinstance(spec, dict) else {})
+    _check_not_rerun(root, folder.read_study())
+    before = study_of_values(folder.read_spec())
     study = replace(before, **{**changes, "prices": {**before.prices, **changes.get("prices", {})}})
     return search(study, root, changed_data=changed_data, output=output)
 

@@ -30,8 +30,7 @@ def recorded_study(loaded: LoadedStudy, data: str | None) -> Study:
     Raises:
         ConfigError: what it names holds secrets, which are not kept.
     """
-    spec = loaded.folder.read_study().get("spec")
-    study = study_of_values(spec if isinstance(spec, dict) else {})
+    study = study_of_values(loaded.folder.read_spec())
     study = replace(study, data=data) if data else study
     check_whole(replace(study, address=None, storage=None))
     return study

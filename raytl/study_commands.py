@@ -72,8 +72,7 @@ def rerun(root: Path, trial_id: str, target: Path, changed_data: bool = False) -
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"--out {target}: not empty; a repeated trial needs a folder of its own, so name another one")
     values = first.folder.read_study()
-    spec = values.get("spec")
-    study = study_of_values(spec if isinstance(spec, dict) else {})
+    study = study_of_values(first.folder.read_spec())
     check_whole(study)
     check_start(study, target)
     with shown(False):

@@ -27,7 +27,11 @@ def test_a_study_is_taken_again_and_left_as_it_is(tmp_path: Path) -> None:
     folder.create()
     folder.write_study({"seed": 3, "name": "Blüten"})
     folder.create()
-    assert folder.read_study() == {"seed": 3, "name": "Blüten"}
+    assert folder.read_study() == {"seed": 3, "name": "Blüten"} and folder.read_spec() == {}
+    folder.write_study({"spec": {"name": "Blüten"}})
+    assert folder.read_spec() == {"name": "Blüten"}
+    folder.write_study({"spec": "Blüten"})
+    assert folder.read_spec() == {}
 
 
 def test_f20_a_folder_with_other_things_is_refused_and_not_touched(tmp_path: Path) -> None:

@@ -124,6 +124,15 @@ class StudyFolder:
             raise StorageError(f"{self.study_json}: holds no JSON object; restore it from a copy")
         return values
 
+    def read_spec(self) -> dict[str, object]:
+        """The study as it was asked for, in `study.json`; empty where that does not say.
+
+        Raises:
+            ConfigError, StorageError: as `read_study` does.
+        """
+        spec = self.read_study().get("spec")
+        return spec if isinstance(spec, dict) else {}
+
     def _is_ours(self) -> bool:
         foreign = (path for path in self.root.iterdir() if not path.name.startswith(TEMPORARY))
         return self.study_json.is_file() or self.ledger.is_dir() or next(foreign, None) is None

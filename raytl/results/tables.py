@@ -186,8 +186,7 @@ def recipe_of(row: Mapping[str, Any]) -> Recipe:
 
 def _prices(folder: StudyFolder) -> Mapping[str, float]:
     """The prices that `study.json` holds: those that were given last."""
-    spec = folder.read_study().get("spec") if folder.study_json.exists() else None
-    prices = spec.get("prices") if isinstance(spec, dict) else None
+    prices = folder.read_spec().get("prices") if folder.study_json.exists() else None
     return prices if isinstance(prices, dict) and not price_problems(prices) else {}
 
 
