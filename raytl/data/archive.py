@@ -6,7 +6,6 @@ lands outside the folder, no link or device is made, and what is small packed an
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import tarfile
 import unicodedata
@@ -19,6 +18,7 @@ from typing import IO, Protocol
 
 from raytl.data.draft import UNPACKING, draft_of, sweep
 from raytl.data.sources import SPLIT_NAMES, is_litter, printable
+from raytl.digest import sha256_of
 from raytl.errors import DataError, RaytlError, StorageError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -75,7 +75,7 @@ def unpacked(archive: Path, folder: Path, limits: Limits | None = None) -> Path:
         StorageError: the disk is full or cannot be written.
     """
     try:
-        target = folder / _hash(archive)
+        target = folder / sha256_of(archive)[:16]
         sweep(folder)
         if not target.is_dir():
             with _opened(archive) as packed:
@@ -277,11 +277,6 @@ def _copied(source: IO[bytes], file: IO[bytes], most: int) -> int:
         count += len(data)
         file.write(data)
     return count
-
-
-def _hash(archive: Path) -> str:
-    with archive.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _innermost(folder: Path) -> Path:

@@ -5,11 +5,11 @@ A record lies beside the file, as `<name>.sha256`, in the form that `sha256sum -
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from raytl.digest import sha256_of
 from raytl.errors import DataError
 from raytl.results.folder import write_atomically
 
@@ -17,12 +17,6 @@ from raytl.results.folder import write_atomically
 def record_of(file: Path) -> Path:
     """Where the checksum of `file` is recorded."""
     return file.with_name(f"{file.name}.sha256")
-
-
-def sha256_of(file: Path) -> str:
-    """64 hex digits over the bytes of `file`."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def check_sum(file: Path, record: Path, published: str | None) -> None:

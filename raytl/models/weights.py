@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from raytl.digest import sha256_of
 from raytl.errors import MachineError
 from raytl.models.backbones import Backbone
 from raytl.models.published import PUBLISHED, find_weights
@@ -102,8 +102,7 @@ def _read(path: Path, modified_ns: int, size_bytes: int) -> _FileTensors:
             tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
     except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, AttributeError, EOFError) as error:
         raise MachineError(f"{path}: cannot be read as weights ({error}); fetch or write the file again") from error
-    with path.open("rb") as stream:
-        return _FileTensors(tensors, hashlib.file_digest(stream, "sha256").hexdigest())
+    return _FileTensors(tensors, sha256_of(path))
 
 
 def _converted(net: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

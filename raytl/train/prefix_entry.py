@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raytl.digest import sha256_of
 from raytl.errors import StorageError
 from raytl.results.folder import sync_folder
 from raytl.steps import reached
@@ -190,5 +191,4 @@ def read_facts(path: Path) -> Facts:
 @lru_cache(maxsize=4096)
 def _checksum(path: Path, inode: int, modified_ns: int, size_bytes: int) -> str:
     """Reads a file once per process; a file that changed is another key."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
