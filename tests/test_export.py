@@ -19,7 +19,7 @@ from raytl.errors import StorageError
 from raytl.models.classifier import Classifier, build_classifier
 from raytl.recipe import Recipe
 from raytl.use.card import ModelCard
-from raytl.use.export import _crop_share, load_model, save_model
+from raytl.use.export import _crop_share, drafted_folder, load_model, save_model
 
 CLASSES = ("ant", "bee", "wasp")
 CARD = ModelCard("300 pictures of insects", (("test accuracy", "0.910 (0.870 to 0.945)"),), ("a remark",))
@@ -143,6 +143,23 @@ def test_a_failed_save_keeps_what_was_there(saved: Path, monkeypatch: pytest.Mon
         save_model(saved, _model(recipe), recipe, CLASSES, CARD)
     assert load_model(saved).recipe.head == "linear"
     assert [p.name for p in saved.parent.iterdir()] == ["m"]
+
+
+def test_a_drafted_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "model"
+    with drafted_folder(folder, "model") as draft:
+        (draft / "first").touch()
+        assert not folder.exists()
+    for wrong, told in ((KeyError("x"), KeyError), (OSError(28, "disk full"), StorageError)):
+        with pytest.raises(told), drafted_folder(folder, "model") as draft:
+            (draft / "second").touch()
+            raise wrong
+        assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()] == [
+            Path("new/model/first")
+        ]
+    with drafted_folder(folder, "model") as draft:
+        (draft / "third").touch()
+    assert [path.name for path in folder.parent.rglob("*")] == ["model", "third"]
 
 
 def test_who_opens_a_model_while_another_takes_its_place_gets_one_of_them(

@@ -6,8 +6,6 @@ Every member is a whole saved model of its own, so that the folder goes on worki
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,6 @@ import numpy as np
 
 from raytl import __version__
 from raytl.errors import StorageError
-from raytl.results.folder import TEMPORARY
 from raytl.results.schemas import ENSEMBLE
 from raytl.steps import reached
 from raytl.use.export import (
@@ -24,9 +21,9 @@ from raytl.use.export import (
     CONFIG_FILE,
     FORMAT_VERSION,
     LoadedModel,
+    drafted_folder,
     load_model,
     own_config,
-    put_in_place,
 )
 
 Sizes = tuple[np.ndarray, ...]
@@ -72,24 +69,16 @@ def save_ensemble(folder: Path, members: Sequence[SavedMember], classes: tuple[s
     Raises:
         StorageError: where the folder cannot be written.
     """
-    scratch = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
     named = [(member_name(place), member) for place, member in enumerate(members)]
     listed = [{"folder": name, "weight": member.weight, "trial_id": member.trial_id} for name, member in named]
     own = {"version": __version__, "format_version": FORMAT_VERSION, "format": ENSEMBLE}
     config = {"raytl": {**own, "classes": list(classes), "members": listed}}
-    try:
-        scratch.mkdir(parents=True)
+    with drafted_folder(folder, "ensemble") as draft:
         for name, member in named:
-            member.write(scratch / name)
+            member.write(draft / name)
             reached("member drafted")
-        (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-        (scratch / CARD_FILE).write_text(card, "utf-8")
-        reached("ensemble drafted")
-        put_in_place(scratch, folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: the ensemble cannot be written ({error}); nothing there was changed") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (draft / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        (draft / CARD_FILE).write_text(card, "utf-8")
 
 
 def member_name(place: int) -> str:

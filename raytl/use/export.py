@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,19 +76,11 @@ def save_model(folder: Path, model: Classifier, recipe: Recipe, classes: tuple[s
     """
     form = timm_form(model, recipe, len(classes))
     tensors = _timm_names(model, form) if form else _own_names(model)
-    scratch = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
-    try:
-        scratch.mkdir(parents=True)
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, scratch / WEIGHTS_FILE)
+    with drafted_folder(folder, "model") as draft:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, draft / WEIGHTS_FILE)
         config = _config(model, recipe, classes, form)
-        (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-        (scratch / CARD_FILE).write_text(card_text(card, model, recipe, classes, form is not None), "utf-8")
-        reached("model drafted")
-        put_in_place(scratch, folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: the model cannot be written ({error}); nothing there was changed") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (draft / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        (draft / CARD_FILE).write_text(card_text(card, model, recipe, classes, form is not None), "utf-8")
 
 
 def load_model(folder: Path) -> LoadedModel:
@@ -194,7 +188,26 @@ def _crop_share(recipe: Recipe) -> float:
     return share if math.floor(recipe.image_size / share) == recipe.eval_resize else math.nextafter(share, 0)
 
 
-def put_in_place(scratch: Path, folder: Path) -> None:
+@contextmanager
+def drafted_folder(folder: Path, what: str) -> Iterator[Path]:
+    """A new folder, which is `folder` at the end of the block, whole or not at all; `what` it holds is for messages.
+
+    Raises:
+        StorageError: where it cannot be written.
+    """
+    scratch = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        reached(f"{what} drafted")
+        _put_in_place(scratch, folder)
+    except OSError as error:
+        raise StorageError(f"{folder}: the {what} cannot be written ({error}); nothing there was changed") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(scratch: Path, folder: Path) -> None:
     """Renames `scratch` to `folder`; what was there is moved aside first, whole.
 
     Between the two renames nothing is there for a moment, so `own_config` looks again.
