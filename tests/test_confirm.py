@@ -137,18 +137,26 @@ def test_what_cannot_be_told_from_the_best_is_confirmed_where_it_is_cheapest(
 ) -> None:
     study = Searched(album, tmp_path, backbones=(CNN,), policy=policy)
     count = len(album.part("val"))
-    error = (0.8 * 0.2 / count) ** 0.5
+    error = (0.5 * 0.5 / count) ** 0.5
     for name, accuracy, lr, frozen in (
-        ("best", 0.8, 0.01, 0.2),
-        ("near", 0.8 - 0.9 * error, 0.02, 0.6),
-        ("nearer", 0.8 - 0.5 * error, 0.03, 0.4),
-        ("far", 0.8 - 1.1 * error, 0.04, 0.9),
+        ("best", 0.5, 0.01, 0.2),
+        ("near", 0.5 - 0.9 * error, 0.02, 0.6),
+        ("nearer", 0.5 - 0.5 * error, 0.03, 0.4),
+        ("far", 0.5 - 1.1 * error, 0.04, 0.9),
     ):
         study.add(name, study.recipe(lr=lr), accuracy, frozen_fraction=frozen)
     assert roles(study)["best"].lr == chosen
     head = replace(study.plan.of(CNN).probe, ema_decay=0.9)
-    study.add("head", head, 0.8 - 0.7 * error, stage="probe")
+    study.add("head", head, 0.5 - 0.7 * error, stage="probe")
     assert roles(study)["best"].lr == (0.03 if policy == "ladder" else 0.01), "no better than the head"
+
+
+def test_a_best_one_without_a_mistake_is_no_surer_than_one_with_a_single_mistake(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path, backbones=(CNN,), policy="ladder")
+    mistake = 1 / len(album.part("val"))
+    for accuracy, lr, frozen in ((1.0, 0.01, 0.2), (1.0 - mistake, 0.02, 0.6), (1.0 - 2 * mistake, 0.03, 0.9)):
+        study.add(f"at {lr}", study.recipe(lr=lr), accuracy, frozen_fraction=frozen)
+    assert roles(study)["best"].lr == 0.02
 
 
 def figures(seed: int, pictures: int = 30, classes: int = 2) -> FinalFigures:

@@ -5,7 +5,6 @@ What the search has trained already, recipe and seed and all, is not computed ag
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -25,6 +24,7 @@ from raytl.recipe import Recipe
 from raytl.results.final_figures import tested_rows
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import CONFIRM, SEARCH, TrialRow
+from raytl.results.stats import standard_error
 from raytl.results.tables import is_ranked
 from raytl.study import LADDER, Study
 
@@ -146,7 +146,7 @@ def worth_their_price(trials: Sequence[TrialRow], plan: Plan, recorder: Recorder
     if best is None or plan.study.policy != LADDER or not metric.maximize:
         return [best] if best else []
     value = getattr(best, metric.name)
-    least = value - math.sqrt(value * (1 - value) / len(plan.album.part("val")))
+    least = value - standard_error(value, len(plan.album.part("val")))
     near = [row for row in better if getattr(row, metric.name) >= least]
     return sorted(near, key=lambda row: (-(row.frozen_fraction or 0.0), metric.key(row)))
 

@@ -48,7 +48,7 @@ from raytl.results.lock import locked
 from raytl.results.mirror import mirrored
 from raytl.results.recorder import Recorder, Watcher
 from raytl.results.report import write_report
-from raytl.results.schemas import CONFIRM, DISTILL, PROBE, SEARCH
+from raytl.results.schemas import CONFIRM, DISTILL, PROBE, SCORELESS, SEARCH
 from raytl.results.tables import compact, load_tables
 from raytl.results.usage import used_line
 from raytl.results.view import DESIGN, REPORT
@@ -239,7 +239,7 @@ def _deadline(study: Study, begin: float) -> Deadline:
 
 def _outcome(recorder: Recorder, folder: StudyFolder) -> Outcome:
     trials = [row for row in recorder.trials.values() if row.stage != DISTILL]
-    return Outcome(folder, len(trials), sum(row.status in ("diverged", "failed") for row in trials))
+    return Outcome(folder, len(trials), sum(row.status in SCORELESS for row in trials))
 
 
 def _store_pictures(plan: Plan, say: Say) -> None:
