@@ -231,6 +231,9 @@ def test_a_worker_that_leaves_without_a_word_has_failed(album: Album, tmp_path: 
     driver = Driver(album, tmp_path)
     row = driver.finish(driver.begin(driver.job("t")))
     assert (row.status, row.reason) == ("failed", "the worker ended without a report")
+    late = Driver(album, tmp_path / "late", seconds=0.0)
+    row = late.finish(late.begin(replace(late.job("t"), stage="confirm")))
+    assert row.status == "failed", "the time for the search does not end final models"
 
 
 @pytest.mark.parametrize("epochs", [0, 2])

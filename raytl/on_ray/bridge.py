@@ -16,7 +16,7 @@ from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import UNWRITABLE, Job, Report
 from raytl.on_ray.plan import Plan
 from raytl.results.recorder import Ending, Recorder
-from raytl.results.schemas import TrialRow
+from raytl.results.schemas import SEARCH, TrialRow
 
 PREFERRED = "the scheduler preferred other trials"
 
@@ -88,15 +88,15 @@ class Bridge:
     def end(self, job: Job, error: str | None = None) -> None:
         """Records how a job ended, `error` being what its worker said; a second call for the same job does nothing.
 
-        One that was never begun leaves nothing, unless an earlier run of the study began it. One for which the deadline
-        left no time to report anything keeps what was recorded of it before.
+        One that was never begun leaves nothing, unless an earlier run of the study began it. A trial of the search for
+        which the deadline left no time to report anything keeps what was recorded of it before.
         """
         if job.trial_id not in self._open:
             self._end_unbegun(self._recorder.trials.get(job.trial_id))
             return
         self._open.remove(job.trial_id)
         report = self._last.pop(job.trial_id, None)
-        if report is None and error is None and self.deadline.passed:
+        if report is None and error is None and job.stage == SEARCH and self.deadline.passed:
             self._on_end(self.end_earlier(self._recorder.trials[job.trial_id]), None)
             return
         attempts = self._attempts.get(job.trial_id, job.attempt)
