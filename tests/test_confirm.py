@@ -281,6 +281,21 @@ def test_a_final_model_in_whose_place_another_is_confirmed_ends(album: Album, tm
     assert begun.trial_id not in left and going_on.trial_id in left
 
 
+def test_f10_a_tested_model_whose_trial_was_lost_is_tested_again(album: Album, tmp_path: Path) -> None:
+    study = Searched(album, tmp_path)
+    study.add("a", study.recipe(), 0.8)
+    first, second, *others = study.jobs()
+    for job in (first, second):
+        study.add(job.trial_id, job.recipe, 0.8, stage="confirm")
+        study.recorder.confirmed(confirmed_row(trial_id=job.trial_id), [prediction_row(trial_id=job.trial_id)])
+    for path in (tmp_path / "study" / "ledger").glob("*trials*"):
+        if first.trial_id.encode() in path.read_bytes():
+            path.unlink()
+    again = Searched(album, tmp_path)
+    assert [job.trial_id for job in again.jobs()] == [job.trial_id for job in (first, *others)]
+    assert again.jobs()[0].recorded_epochs == 1
+
+
 def test_a_final_model_that_diverged_is_not_trained_again(album: Album, tmp_path: Path) -> None:
     study = Searched(album, tmp_path, confirm_seeds=2)
     study.add("a", study.recipe(), 0.8)

@@ -176,15 +176,6 @@ def test_a_continued_study_knows_what_was_recorded(folder: StudyFolder) -> None:
     assert board_steps(folder, "t0", "val/loss") == [1, 2]
 
 
-def test_f10_a_tested_model_whose_trial_was_lost_is_not_taken_for_tested(folder: StudyFolder) -> None:
-    recorder = Recorder(folder, ACCURACY)
-    for name in ("kept", "lost"):
-        recorder.start(trial_row(trial_id=name, stage="confirm"))
-        recorder.confirmed(confirmed_row(trial_id=name), [prediction_row(trial_id=name)])
-    next(path for path in folder.ledger.glob("*trials*") if b"lost" in path.read_bytes()).unlink()
-    assert Recorder(folder, ACCURACY).confirmed_ids == {"kept"}
-
-
 def test_of_an_epoch_trained_twice_the_first_row_counts(folder: StudyFolder) -> None:
     diary = Diary(folder)
     recorder = Recorder(folder, ACCURACY, [diary])

@@ -42,8 +42,9 @@ def final_jobs(plan: Plan, recorder: Recorder) -> list[Job]:
         for role, chosen in _candidates(plan, recorder, part.backbone)
         for index in range(plan.study.confirm_seeds)
     ]
+    tested = recorder.confirmed_ids & recorder.trials.keys()  # less where the ledger has lost the file of a trial's row
     diverged = {row.trial_id for row in recorder.trials.values() if row.status == "diverged"}
-    return [job for job in jobs if job.trial_id not in recorder.confirmed_ids | diverged]
+    return [job for job in jobs if job.trial_id not in tested | diverged]
 
 
 def _final(recipe: Recipe, study: Study, index: int) -> Recipe:

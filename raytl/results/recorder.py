@@ -89,7 +89,7 @@ class Recorder:
         self.earlier_epochs = tuple(epoch_rows(known.epochs))  # in the order of their commits
         for row in self.earlier_epochs:
             self.epochs.setdefault(row.trial_id, []).append(row)
-        self.confirmed_ids = self.trials.keys() & known.confirmed["trial_id"].to_pylist()
+        self.confirmed_ids = set(known.confirmed["trial_id"].to_pylist())
         self._watchers = tuple(watchers)
         for watcher in self._watchers:
             watcher.known(tuple(self.trials.values()))
