@@ -129,10 +129,8 @@ class LogLines(Silent):
         return f"{trial.backbone} {what} {self._progress.finals()} ({trial.origin}, seed {trial.recipe.seed})"
 
     def _result(self, trial: TrialRow) -> str:
-        if trial.status in SCORELESS:
+        if trial.status in SCORELESS or not trial.epochs_run:
             return f"{trial.status}: {trial.reason}"
-        if not trial.epochs_run:
-            return f"stopped: {trial.reason}"
         recipe = trial.recipe
         said = {"completed": "", "stopped": " (stopped)"}[trial.status]
         again = f", begun {trial.attempts} times: its worker died" if trial.attempts > 1 else ""
