@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from raytl.identity import trial_id
-from raytl.on_ray.earlier import attempts_of, end_earlier, end_outdated
+from raytl.on_ray.earlier import attempts_of, end_earlier, end_outdated, goes_on
 from raytl.on_ray.fleet import Berth
 from raytl.results.recorder import Ending
 from tests.plans import BASE, make_recorder
 from tests.rows import START, epoch_row, trial_row
+
+
+def test_a_resume_goes_on_with_what_is_under_way_and_what_got_no_epoch() -> None:
+    kinds = [("running", 3), ("running", 0), ("stopped", 0), ("stopped", 1), ("failed", 0), ("completed", 9)]
+    rows = {kind: trial_row(stage="search", status=kind[0], epochs_run=kind[1]) for kind in kinds}
+    assert [kind for kind, row in rows.items() if goes_on(row)] == kinds[:3]
+    assert not goes_on(trial_row(stage="confirm", status="stopped", epochs_run=0)), "another took its place"
 
 
 def test_attempts_are_those_of_the_recorded_epochs() -> None:

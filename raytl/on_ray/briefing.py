@@ -6,6 +6,7 @@ from raytl.address import Place
 from raytl.data.album import Album
 from raytl.design import cells_of
 from raytl.on_ray.cluster import Slots
+from raytl.on_ray.earlier import goes_on
 from raytl.on_ray.plan import Plan, stored_bytes
 from raytl.results.recorder import Recorder
 from raytl.results.schemas import DISTILL
@@ -37,7 +38,7 @@ def known_lines(recorder: Recorder, swept: int) -> list[str]:
     if not recorder.trials:
         return lines
     own = [row for row in recorder.trials.values() if row.stage != DISTILL]
-    begun = [row.trial_id for row in own if row.status == "running"]
+    begun = [row.trial_id for row in own if goes_on(row)]
     continued = sum(bool(recorder.epochs[name]) for name in begun)
     return [
         *lines,

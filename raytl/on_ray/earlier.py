@@ -8,8 +8,13 @@ from collections.abc import Collection, Sequence
 from raytl.identity import trial_id
 from raytl.on_ray.fleet import Berth
 from raytl.results.recorder import Ending, Recorder
-from raytl.results.schemas import CONFIRM, DISTILL, EpochRow, TrialRow
+from raytl.results.schemas import CONFIRM, DISTILL, SEARCH, EpochRow, TrialRow
 from raytl.results.usage import held_seconds
+
+
+def goes_on(trial: TrialRow) -> bool:
+    """Whether a resume goes on with a trial: one under way, or one of the search that the time left no epoch."""
+    return trial.status == "running" or (trial.stage == SEARCH and trial.status == "stopped" and not trial.epochs_run)
 
 
 def attempts_of(epochs: Sequence[EpochRow]) -> int:

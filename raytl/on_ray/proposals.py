@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 
 from raytl.errors import ConfigError
 from raytl.family import with_views
 from raytl.identity import trial_id
 from raytl.metric import Metric
 from raytl.on_ray.deadline import Deadline
-from raytl.on_ray.earlier import attempts_of, end_earlier
+from raytl.on_ray.earlier import attempts_of, end_earlier, goes_on
 from raytl.on_ray.fleet import NO_FLEET, Fleet
 from raytl.on_ray.job import Job
 from raytl.on_ray.plan import BackbonePlan, Plan
@@ -64,16 +65,16 @@ class BackboneProposals:
         self._searcher: Searcher = make_searcher(study.searcher, part.space, seed_of(study.seed, part.backbone))
         self._base = rungs.base or part.default
         self._first = deque(rungs.starts)
-        self._again = deque(_again(row, epochs[row.trial_id]) for row in known if not _ended(row))
+        self._again = deque(_again(row, epochs[row.trial_id]) for row in known if goes_on(row))
         self._left = study.trials - len(known)
         self._seen = {row.trial_id for row in known}
         self._suggested = sum(row.origin == SEARCHER for row in known)
         for row in rungs.heads:  # in the order of a search that was not interrupted: some searchers mind
             self.tell(row)
         for row in known:
-            if not _ended(row):
+            if goes_on(row):
                 self._searcher.pend(self._point(row.recipe))
-        for row in sorted(filter(_ended, known), key=lambda row: row.ended_at or row.started_at):
+        for row in sorted(filterfalse(goes_on, known), key=lambda row: row.ended_at or row.started_at):
             self.tell(row)
 
     @property
@@ -136,10 +137,6 @@ def _again(row: TrialRow, epochs: Sequence[EpochRow]) -> Job:
     """The job of a trial that did not end, after its recorded epochs."""
     count = len(epochs)
     return Job(row.trial_id, SEARCH, row.origin, row.recipe, recorded_epochs=count, attempt=1 + attempts_of(epochs))
-
-
-def _ended(row: TrialRow) -> bool:
-    return row.status != "running" and not (row.status == "stopped" and not row.epochs_run)
 
 
 class Proposals:
