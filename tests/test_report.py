@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import time
 from base64 import b64encode
-from importlib import import_module
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from PIL import Image
 
 from raytl.errors import StorageError
@@ -146,13 +149,25 @@ def test_without_study_json_there_is_no_report(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_large_study_is_reported_in_three_seconds(tmp_path: Path) -> None:
+    """Three seconds where Optuna's own analysis of 64 trials takes 0.3: both slow down with the machine.
+
+    Both are processor seconds of this process, taken in turns; the best turn counts, as `timeit` says why.
+    """
     plan = Plan(trials=32, epochs=10, seeds=5, roles=("best",), test_pictures=300)
     folder = write_study(tmp_path, plan)
     tables = load_tables(folder)
-    import_module("optuna.importance")  # as a search has done long before
-    began = time.process_time()  # what else the machine does is not the report's
-    write_report(folder, tables)
-    assert time.process_time() - began < 3
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    searched = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    searched.optimize(lambda trial: sum(trial.suggest_float(f"x{place}", 0, 1) for place in range(16)), n_trials=64)
+    analysis = partial(get_param_importances, searched, evaluator=FanovaImportanceEvaluator(n_trees=32, seed=0))
+    turns = [processor_seconds(partial(write_report, folder, tables)) / processor_seconds(analysis) for _ in range(3)]
+    assert min(turns) < 3 / 0.3
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 @pytest.mark.slow
