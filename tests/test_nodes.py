@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def test_what_a_study_was_given_is_asked_for_and_what_raytl_makes_is_not(tmp_pat
     study = replace(EMBEDDED, data=str(pictures), more_data=("drawn-flowers:20",), weights="none")
     assert given_paths(study) == (pictures,)
     assert given_paths(replace(study, weights=str(tmp_path))) == (pictures, tmp_path)
+
+
+def test_machines_that_write_at_the_same_moment_do_not_meet(folder: StudyFolder) -> None:
+    """As processes of two machines do that have the same number: here they are threads of one."""
+    folder.checkpoints.mkdir()
+    seen = folder.checkpoints / "seen"
+    seen.touch()
+    with ThreadPoolExecutor(8) as machines:
+        assert set(machines.map(lambda _: module._problem(seen, ()), range(800))) == {""}
+    assert list(folder.checkpoints.iterdir()) == [seen]
 
 
 def test_one_machine_has_nothing_to_share(one_ray: None, folder: StudyFolder) -> None:

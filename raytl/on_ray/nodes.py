@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytl.errors import StorageError
-from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.results.folder import StudyFolder, draft_of
 from raytl.study import Study
 
 # Chosen: longer than Ray 2.60 takes to notice that a machine is gone, at most five checks of 3 + 10 seconds.
@@ -52,7 +51,7 @@ def _left_to_see(folder: StudyFolder) -> Path:
     """A file that every machine has to see."""
     try:
         folder.checkpoints.mkdir(exist_ok=True)
-        seen = folder.checkpoints.resolve() / f"{TEMPORARY}{os.getpid()}-seen"
+        seen = draft_of(folder.checkpoints.resolve() / "seen")
         seen.write_text("")
     except OSError as error:
         raise StorageError(
@@ -69,11 +68,15 @@ def _asked(node: dict[str, str], seen: Path, given: Sequence[Path]) -> ray.Objec
 
 @ray.remote(num_cpus=0)
 def _try(seen: Path, given: tuple[Path, ...]) -> str:
+    return _problem(seen, given)
+
+
+def _problem(seen: Path, given: Sequence[Path]) -> str:
     """What is wrong with a shared file's folder, or with what was given, on this machine; nothing where all is well."""
     if not seen.exists():
         return "does not hold what another machine wrote there; put it on storage that all machines share, with --out"
     try:
-        probe = seen.with_name(f"{seen.name}-{os.getpid()}")
+        probe = draft_of(seen)
         probe.write_text("")
         probe.unlink()
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -160,6 +161,14 @@ def _remove_folder(path: Path) -> None:
             shutil.rmtree(path)
 
 
+def draft_of(path: Path) -> Path:
+    """A name for what is to become `path`, beside it, and another one at every call.
+
+    No process number: processes of two machines that share the folder may have the same.
+    """
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}-{path.name}")
+
+
 def write_atomically(path: Path, data: bytes, what: str) -> None:
     """Writes a file so that, killed at any moment, `path` holds all of `data` or what it held before.
 
@@ -169,7 +178,7 @@ def write_atomically(path: Path, data: bytes, what: str) -> None:
     Raises:
         StorageError: with the bytes needed and free where the disk is full; the temporary file is removed.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = draft_of(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)

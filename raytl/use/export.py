@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from raytl.models.classifier import Classifier, build_classifier, output_count
 from raytl.models.heads import LAST
 from raytl.models.weights import NONE, WeightsReport
 from raytl.recipe import Recipe
-from raytl.results.folder import TEMPORARY, StudyFolder
+from raytl.results.folder import StudyFolder, draft_of
 from raytl.results.schemas import ENSEMBLE
 from raytl.steps import reached
 from raytl.use.card import ModelCard, card_text
@@ -195,7 +194,7 @@ def drafted_folder(folder: Path, what: str) -> Iterator[Path]:
     Raises:
         StorageError: where it cannot be written.
     """
-    scratch = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
+    scratch = draft_of(folder)
     try:
         scratch.mkdir(parents=True)
         yield scratch

@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from raytl.errors import ConfigError, StorageError
-from raytl.results.folder import TEMPORARY, sync_folder
+from raytl.results.folder import draft_of, sync_folder
 from raytl.steps import reached
 from raytl.use.predict import Prediction
 
@@ -58,7 +58,7 @@ def prediction_file(path: Path, classes: Sequence[str]) -> Iterator[Rows]:
         StorageError: where the file cannot be written.
     """
     check_kind(path)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = draft_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

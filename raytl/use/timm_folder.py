@@ -5,7 +5,6 @@ It holds tensors, `config.json` and the card, and no picture: what a study keeps
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import timm
 import torch
 
 from raytl.errors import ConfigError, StorageError
-from raytl.results.folder import TEMPORARY, sync_folder
+from raytl.results.folder import draft_of, sync_folder
 from raytl.train.metrics import predictions_from_logits
 from raytl.use.export import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, LoadedModel, timm_form, timm_obstacle
 from raytl.use.onnx_file import MOST_DIFFERENCE, batches, drawn_pictures
@@ -40,7 +39,7 @@ def write_timm(source: Path, loaded: LoadedModel, folder: Path) -> TimmFolder:
     """
     _check(loaded, folder)
     pictures = drawn_pictures(loaded.eval_resize)
-    draft = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
+    draft = draft_of(folder)
     try:
         draft.mkdir(parents=True)
         for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE):
