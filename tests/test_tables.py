@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raytl.errors import StorageError
 from raytl.metric import METRICS, Metric
@@ -93,6 +95,20 @@ def test_an_epochs_first_row_counts() -> None:
     first = first_epochs(to_table("epochs", rows, 1)).to_pylist()
     seen = [(row["trial_id"], row["epoch"], row["attempt"]) for row in first]
     assert seen == [("a", 1, 1), ("b", 1, 1), ("a", 2, 1), ("b", 2, 2)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3)), max_size=12), st.integers(0, 12))
+def test_rows_are_settled_as_a_dict_would(keys: list[tuple[str, int]], cut: int) -> None:
+    """Its first assignments for epochs, its last ones for trials, both in the order of first keys."""
+    rows = [epoch_row(trial_id=name, epoch=epoch, train_loss=float(at)) for at, (name, epoch) in enumerate(keys)]
+    table = pa.concat_tables([to_table("epochs", rows[:cut], 1), to_table("epochs", rows[cut:], 2)])
+    first: dict[tuple[str, int], float] = {}
+    last: dict[str, float] = {}
+    for at, (name, epoch) in enumerate(keys):
+        first.setdefault((name, epoch), float(at))
+        last[name] = float(at)
+    assert first_epochs(table)["train_loss"].to_pylist() == list(first.values())
+    assert latest_trials(table)["train_loss"].to_pylist() == list(last.values())
 
 
 def test_repeated_rows_are_settled_when_a_study_is_loaded(folder: StudyFolder) -> None:

@@ -204,24 +204,34 @@ def _newest(table: pa.Table) -> pa.Table:
 
 
 def _first(table: pa.Table, *keys: str) -> pa.Table:
-    _, first = np.unique(_identities(table, keys), return_index=True)
-    return table.take(pa.array(np.sort(first)))
+    codes = _identities(table, keys)
+    if _distinct(codes) == len(codes):
+        return table  # a copy of a large study's epochs would take longer than to read them
+    first = np.zeros(_distinct(codes), dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal codes NumPy keeps what is assigned last
+    return table.take(pa.array(first))
 
 
 def _last(table: pa.Table, key: str) -> pa.Table:
-    identities = _identities(table, (key,))
-    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
-    last = np.zeros(len(first), dtype=np.int64)
-    np.maximum.at(last, inverse, np.arange(len(identities)))
-    return table.take(pa.array(last[np.argsort(first)]))
+    codes = _identities(table, (key,))
+    last = np.zeros(_distinct(codes), dtype=np.int64)
+    last[codes] = np.arange(len(codes))
+    return table.take(pa.array(last))
+
+
+def _distinct(codes: np.ndarray) -> int:
+    return int(codes.max(initial=-1)) + 1
 
 
 def _identities(table: pa.Table, keys: tuple[str, ...]) -> np.ndarray:
-    """One integer per row, equal where all `keys` are equal."""
-    codes = [np.unique(_codes(table[key]), return_inverse=True)[1].astype(np.int64) for key in keys]
-    return reduce(lambda left, right: left * (right.max(initial=0) + 1) + right, codes)
+    """One integer per row, equal where all `keys` are equal, counted from 0 in the order of first appearance."""
+
+    def paired(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return _codes(pa.array(left * (right.max(initial=0) + 1) + right))
+
+    return reduce(paired, [_codes(table[key].combine_chunks()) for key in keys])
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy(zero_copy_only=False)
+def _codes(column: pa.Array) -> np.ndarray:
+    encoded = column.dictionary_encode(null_encoding="encode")
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
