@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raytl.models.classifier import build_classifier
-from raytl.train.device import GAIN, Precision, faster_precision, memory_format, resolve_precision
+from raytl.train.device import GAIN, Precision, faster_precision, measured_batch, memory_format, resolve_precision
 from tests.tiny import tiny_recipe
 
 CPU = torch.device("cpu")
@@ -58,8 +58,13 @@ def test_convolutions_are_channels_last() -> None:
     ("fp32", "bf16", "name"), [(0.02, 0.005, "bf16"), (0.005, 0.02, "fp32"), (0.02, 0.02 / (GAIN - 0.1), "fp32")]
 )
 def test_the_faster_format_wins_by_more_than_a_little(fp32: float, bf16: float, name: str) -> None:
-    assert faster_precision(lambda: Timed(fp32, bf16), 2, 8, CPU) == name
+    assert faster_precision(lambda: Timed(fp32, bf16), 8, CPU) == name
+
+
+@pytest.mark.parametrize(("size", "pictures"), [(16, 32), (64, 32), (112, 32), (128, 24), (224, 8), (384, 8)])
+def test_small_pictures_are_timed_in_larger_batches(size: int, pictures: int) -> None:
+    assert measured_batch(size) == pictures
 
 
 def test_a_real_model_is_timed() -> None:
-    assert faster_precision(lambda: build_classifier(tiny_recipe(), 3), 2, 16, CPU) in ("fp32", "bf16")
+    assert faster_precision(lambda: build_classifier(tiny_recipe(), 3), 16, CPU) in ("fp32", "bf16")

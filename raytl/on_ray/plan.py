@@ -32,7 +32,6 @@ from raytl.train.device import faster_precision
 from raytl.train.keeping import Keeping, foresee, keep
 
 Kind = TypeVar("Kind", Value, Domain)
-MEASURE_BATCH = 8  # chosen: enough pictures to compare number formats, few enough to take seconds
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
     torch.set_num_threads(slots.cpus_per_worker)
     try:
         make = partial(build_classifier, recipe, class_count)
-        return faster_precision(make, MEASURE_BATCH, recipe.image_size, torch.device("cpu"))
+        return faster_precision(make, recipe.image_size, torch.device("cpu"))
     finally:
         torch.set_num_threads(before)
 
