@@ -177,7 +177,7 @@ def test_the_number_format_is_settled_by_measuring_on_processors(album: Album, m
     assert part.default.precision in ("fp32", "bf16") and part.probe.precision == part.default.precision
     measured: list[tuple[int, int]] = []
 
-    def faster(make: object, size: int, device: torch.device) -> str:
+    def faster(make: object, size: int) -> str:
         measured.append((size, torch.get_num_threads()))
         return "bf16"
 

@@ -268,7 +268,7 @@ def _precision(recipe: Recipe, class_count: int, slots: Slots) -> str:
     torch.set_num_threads(slots.cpus_per_worker)
     try:
         make = partial(build_classifier, recipe, class_count)
-        return faster_precision(make, recipe.image_size, torch.device("cpu"))
+        return faster_precision(make, recipe.image_size)
     finally:
         torch.set_num_threads(before)
 
