@@ -127,7 +127,8 @@ def check_open_files() -> Check:
 def cache_folder() -> Path:
     """Where decoded pictures and written samples are kept between studies; `RAYTL_CACHE` overrides."""
     base = os.environ.get("RAYTL_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raytl"
+    folder = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raytl"
+    return folder.absolute()  # workers have a folder of their own to start from
 
 
 def _nearest(folder: Path) -> Path:

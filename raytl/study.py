@@ -35,7 +35,8 @@ class Study:
     `settings` fixes recipe fields or gives them another domain, `backbone_settings` does so for one backbone, by its
     name. `design` names factors, their levels and the recipe fields that these set: all combinations are trained under
     `confirm_seeds` seeds, and there is no search.
-    `time_limit_seconds` covers search and confirmation; so does `budget_hours`, in worker-hours: hours of a GPU, or
+    `time_limit_seconds` covers search and confirmation, for which a share is kept back: the search ends in time, and
+    final models are trained whatever is left. So does `budget_hours`, in worker-hours: hours of a GPU, or
     of a worker's share of the processors where there is none, summed over all trials of the study, also over its
     earlier runs. `prices` are what an hour of each type of machine costs, by the type's name or `*` for all others;
     all costs follow the prices that were given last, those of earlier trials included. `address` is that of a Ray

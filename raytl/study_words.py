@@ -55,7 +55,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     _add_own(parser, "--trials", "N", "search trials per backbone")
     add("--epochs", metavar="N", help=f"epochs of a full run (default: {_EPOCHS})")
     add("--image-size", metavar="PIXELS", help="of pictures (default: each backbone's own size)")
-    add("--time", metavar="30m", help="limit for search and confirmation together (default: none)")
+    add("--time", metavar="30m", help="the search ends after 60%% of it; final models follow (default: no limit)")
     _add_own(parser, "--searcher", "|".join(SEARCHERS), "who proposes recipes")
     _add_own(parser, "--scheduler", "|".join(SCHEDULERS), "who stops poor trials early")
     _add_own(parser, "--policy", "|".join(POLICIES), "heads first and depth where it pays, or all trials alike")
@@ -88,7 +88,7 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", action="append", metavar="DATA", help="where its pictures are now; once for each of several sources"
     )
-    parser.add_argument("--time", metavar="30m", help="limit for what is left of search and confirmation")
+    parser.add_argument("--time", metavar="30m", help="what is left of the search ends after 60%% of it")
     _add_disk_limits(parser)
     parser.add_argument("--address", metavar="local|auto|ADDRESS", help=f"{_PLACES} (default: the study's)")
     parser.add_argument(

@@ -70,6 +70,7 @@ def make_recorder(root: Path, metric: str = "val_accuracy") -> Recorder:
 
 def make_workplace(albums: tuple[Album, ...], folder: Path) -> Workplace:
     """Where tiny jobs are trained, on the processors."""
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     return Workplace(albums, "val_accuracy", folder / "checkpoints", folder / "cache", threads=1, use_gpu=False)
 
 

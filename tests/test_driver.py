@@ -29,6 +29,7 @@ from raytl.data.views import eval_batch
 from raytl.errors import ConfigError
 from raytl.machine import cache_folder
 from raytl.metric import METRICS
+from raytl.models.carried import carried_weights_path
 from raytl.on_ray import driver
 from raytl.on_ray.driver import Outcome, run_study
 from raytl.on_ray.job import Workplace
@@ -407,6 +408,29 @@ def test_f13_a_study_of_diverging_trials_ends_with_5_and_reasons(one_ray: None, 
     assert "loss" in searched[0]["reason"]
     assert searched[0]["val_accuracy"] is None
     assert done.outcome.exit_code == 5
+
+
+def test_weights_in_a_folder_named_from_here_are_found_by_workers(
+    one_ray: None, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune gives each trial a working folder of its own."""
+    (tmp_path / "my_weights").mkdir()
+    shutil.copy(carried_weights_path("tiny_mobilenet"), tmp_path / "my_weights")
+    monkeypatch.chdir(tmp_path)
+    study = Study(
+        name="given",
+        data=str(pictures),
+        backbones=("tiny_mobilenet",),
+        weights="my_weights",
+        trials=1,
+        epochs=1,
+        confirm_seeds=1,
+        policy="flat",
+    )
+    done = run(study, tmp_path / "study")
+    trials = load_tables(done.folder).trials.to_pylist()
+    assert done.outcome.exit_code == 0 and {row["status"] for row in trials} == {"completed"}
+    assert {row["recipe_weights"] for row in trials} == {str(tmp_path / "my_weights")}
 
 
 def test_a_dry_run_says_which_pictures_will_not_be_stored(one_ray: None, pictures: Path, tmp_path: Path) -> None:

@@ -96,7 +96,12 @@ def test_an_estimate_names_its_steps_and_holds_to_the_limit(plan: Plan, monkeypa
     assert found.decoded_bytes > 0 and found.study_bytes > 0 and found.prefix_bytes == 0, "nothing to freeze"
     limited = replace(plan, study=replace(plan.study, time_limit_seconds=60))
     found = estimate_study(limited, SLOTS, 10**9, time.monotonic())
-    assert (found.low_seconds, found.seconds, found.high_seconds) == (60, 60, 60)
+    assert found.seconds == pytest.approx(sum(found.step_seconds.values()))
+    cut = sum(found.step_seconds[name] for name in ("plan", "workers", "search"))
+    assert cut == pytest.approx(0.6 * 60), "the search ends after its share, final models come whatever is left"
+    assert found.step_seconds["confirm"] == pytest.approx(steps(plan)["confirm"].likely)
+    late = replace(plan, study=replace(plan.study, time_limit_seconds=1))
+    assert estimate_study(late, SLOTS, 10**9, time.monotonic()).step_seconds["search"] == 0
 
 
 def test_what_cannot_be_timed_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,10 @@ from raytl.machine import (
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYTL_CACHE", "here")
-    assert cache_folder() == Path("here")
+    assert cache_folder() == Path.cwd() / "here"
     monkeypatch.delenv("RAYTL_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "there")
-    assert cache_folder() == Path("there/raytl")
+    assert cache_folder() == Path.cwd() / "there" / "raytl"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "raytl"
 

@@ -114,6 +114,16 @@ def test_a_copy_follows_what_changes_and_what_goes(
     assert stored(url) == local(folder), "another process goes on with the same copy"
 
 
+def test_a_damaged_commit_of_a_checkpoint_does_not_end_the_copying(folder: StudyFolder, tmp_path: Path) -> None:
+    for name, content in (("t8", b"no JSON"), ("t9", b"\xff\xfe")):
+        (folder.checkpoints / name).mkdir(parents=True)
+        (folder.checkpoints / name / COMMIT).write_bytes(content)
+    Mirror(folder, f"file://{tmp_path}/copy").copy()
+    there = tmp_path / "copy" / "checkpoints"
+    assert (tmp_path / "copy" / "study.json").exists()
+    assert not (there / "t8" / COMMIT).exists() and not (there / "t9" / COMMIT).exists()
+
+
 def test_a_checkpoint_replaced_while_it_is_copied_stays_whole_in_the_copy(
     folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

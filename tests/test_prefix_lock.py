@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,20 @@ def test_a_lock_is_released_by_an_error(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"), locked(tmp_path / "nowhere" / "lock"):
         pass
+
+
+def test_a_lock_that_is_refused_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def refuse(file: int, _: int) -> None:
+        opened.append(file)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StorageError, match="No locks available"), locked(tmp_path / "lock"):
+        pass
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 def test_a_full_disk_is_told_with_the_bytes_needed(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,26 @@ def test_nothing_goes_where_it_would_not_be_enough(tmp_path: Path) -> None:
     path = entry(tmp_path, numbered(0), 1.0)
     assert not make_room(tmp_path, 10_000, 10_001)
     assert path.exists()
+
+
+def test_an_exclusive_lock_is_asked_of_a_file_that_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS demands it (flock(2), "NFS details"), where a lock of a file opened for reading alone gives EBADF."""
+    locked, modes = fcntl.flock, list[int]()
+
+    def flock(file: int, operation: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if operation & fcntl.LOCK_EX:
+            modes.append(mode)
+        if operation & fcntl.LOCK_EX and mode == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        locked(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = entry(tmp_path, numbered(0), 1.0)
+    assert make_room(tmp_path, 2000, 2000) and not path.exists()
+    assert modes and os.O_RDONLY not in modes
 
 
 def test_what_is_held_stays_until_it_is_let_go(tmp_path: Path) -> None:

@@ -246,6 +246,20 @@ def test_heads_are_trained_at_the_size_that_the_comparison_found(
     assert bool(said) == (losses is not None)
 
 
+def test_a_chore_that_is_told_twice_counts_once(album: Album, tmp_path: Path) -> None:
+    """Tune has a chore done again whose worker dies between telling and the end of its task."""
+    plan, recorder = two_sizes(album, tmp_path), make_recorder(tmp_path / "study")
+    stage = Probe(plan, recorder, 2, Deadline(None), lambda _: None)
+    one, other = stage.next(), stage.next()
+    assert one is not None and other is not None
+    stage.chore_ended(Done(one))
+    stage.chore_ended(Done(one))
+    assert stage.next() is None, "the other size is still to come"
+    stage.chore_ended(Done(other))
+    stage.chore_ended(Done(other))
+    assert isinstance(stage.next(), CompareSizes) and stage.next() is None
+
+
 def test_backbones_do_not_wait_for_each_other(album: Album, tmp_path: Path) -> None:
     plan = one_backbone(album, tmp_path)
     parts = [replace(plan.backbones[0], probe=replace(plan.backbones[0].probe, seed=seed)) for seed in (0, 1)]

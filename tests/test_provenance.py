@@ -153,12 +153,19 @@ def test_another_study_is_refused_and_all_that_differs_is_named(album: Album, fo
 def test_a_study_that_an_older_version_began_goes_on(album: Album, folder: StudyFolder) -> None:
     write_provenance(planned(album), folder, RESOURCES)
     values: dict[str, Any] = dict(folder.read_study())
-    younger = ("design", "more_data", "class_map", "max_latency_ms", "max_size_mb")
+    younger = ("design", "class_map", "more_data", "max_latency_ms", "max_size_mb")
     spec = {name: value for name, value in values["spec"].items() if name not in younger}
     folder.write_study({**values, "spec": spec})
     write_provenance(planned(album), folder, RESOURCES)
-    with pytest.raises(ConfigError, match="this one has \\['other'\\]"):
-        write_provenance(planned(album, more_data=("other",)), folder, RESOURCES)
+    with pytest.raises(ConfigError, match=r"class_map=\{\}, this one has \{'a': 'b'\}"):
+        write_provenance(planned(album, class_map={"a": "b"}), folder, RESOURCES)
+
+
+def test_pictures_that_moved_are_known_by_their_fingerprint(album: Album, folder: StudyFolder) -> None:
+    write_provenance(planned(album, more_data=("/here/more",)), folder, RESOURCES)
+    before = folder.study_json.read_bytes()
+    write_provenance(planned(album, data="/there", more_data=("/there/more",)), folder, RESOURCES)
+    assert folder.study_json.read_bytes() == before
 
 
 @pytest.fixture

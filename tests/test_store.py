@@ -32,6 +32,12 @@ def album(tmp_path: Path) -> Album:
     return open_album(data)
 
 
+def test_a_store_may_be_read_by_whoever_may_read_the_folder(album: Album, tmp_path: Path) -> None:
+    (tmp_path / "stores").mkdir()
+    store = build_store(album, 24, tmp_path / "stores")
+    assert store.stat().st_mode == (tmp_path / "stores").stat().st_mode
+
+
 def test_pixels_labels_and_keys(album: Album, tmp_path: Path) -> None:
     data = open_data(album, build_store(album, 24, tmp_path / "stores"))
     assert (data.classes, data.fingerprint) == (("a", "b"), album.fingerprint)

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from raytl.data.album import Album, open_album
 from raytl.data.location import locate
 from raytl.data.store import FitData
-from raytl.errors import DataError
+from raytl.errors import DataError, StorageError
 from raytl.on_ray import work as work_module
 from raytl.on_ray.job import Job, Report, Twin, Workplace
 from raytl.on_ray.work import device_of, work
@@ -111,6 +111,13 @@ def test_a_job_goes_on_from_the_newest_checkpoint_that_is_not_ahead_of_the_recor
     rest = rows(do(replace(JOB, recorded_epochs=recorded), workplace))
     assert [row["epoch"] for row in rest] == epochs
     assert [{**row, "trial_id": "whole"} for row in rest] == whole[-len(epochs) :]
+
+
+def test_a_machine_without_the_studys_folder_makes_none_of_its_own(workplace: Workplace) -> None:
+    workplace.checkpoints.rmdir()
+    with pytest.raises(StorageError, match=r"checkpoints is not on .*; put the study on storage that all"):
+        do(JOB, workplace)
+    assert not workplace.checkpoints.exists()
 
 
 def test_a_job_that_was_recorded_whole_is_reported_as_done_without_an_epoch(workplace: Workplace) -> None:

@@ -3,7 +3,7 @@
 Command:   python experiments/benchmarks/peers.py --data DIR --weights DIR [--backbone mobilenetv2_100]
            [--seconds 360] [--seeds 3] [--quick] [--out FILE]
 Hardware:  two processor cores, no network; pictures and the backbone's weights at hand
-Minutes:   35 on an idle machine (the kept table took 50 beside other work)
+Minutes:   60
 Expected:  `raytl search --time` is better than the notebook, Ray's documented search and the linear probe, in less
            time than the first two, and half the time is enough to equal the probe
 

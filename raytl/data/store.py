@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,7 +83,8 @@ def build_store(album: Album, resize: int, folder: Path, workers: int | None = N
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _remove_abandoned(Path(folder))
-        draft = Path(tempfile.mkdtemp(prefix=f"{_owner()}-{os.getpid()}-", dir=folder))
+        draft = Path(folder) / f"{_owner()}-{os.getpid()}-{secrets.token_hex(8)}"
+        draft.mkdir()  # with the rights of any folder: a cache may serve several users
         try:
             _fill(draft, album, contents, resize, workers or usable_cores())
             reached("pictures drafted")

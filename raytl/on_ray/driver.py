@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raytl.address import place_of
@@ -15,6 +15,7 @@ from raytl.errors import StorageError
 from raytl.estimate import Estimate
 from raytl.machine import cache_folder, free_bytes
 from raytl.metric import find_metric
+from raytl.models.weights import NONE, PUBLISHED
 from raytl.money import check_types
 from raytl.on_ray.briefing import data_lines, known_lines, most_trials, place_lines, plan_lines
 from raytl.on_ray.cluster import Slots, has_joined, joined
@@ -89,6 +90,7 @@ def run_study(
         RaytlError: before anything expensive starts, with all that is wrong and what to do.
     """
     begin = time.monotonic()
+    study = _placed(study)
     check_names(study)
     check_depths(study)
     folder = StudyFolder(out)
@@ -113,8 +115,7 @@ def run_study(
             return Outcome(folder, 0, 0, estimate_study(plan, slots, cache_bytes(study, cache), begin, rate))
         folder.create()
         with locked(folder):
-            if place.address is not None:
-                check_nodes(folder, given_paths(study))
+            check_nodes(folder, given_paths(study))
             write_provenance(plan, folder, resources, changed_data)
             swept = folder.sweep()
             recorder = Recorder(folder, find_metric(study.metric), [watcher])
@@ -125,6 +126,11 @@ def run_study(
             with mirrored(folder, study.storage, say), closing(recorder):
                 _train(plan, recorder, folder, slots, fleet, begin, watcher, say)
     return _outcome(recorder, folder)
+
+
+def _placed(study: Study) -> Study:
+    """The study with a folder of weights as every process finds it: workers have folders of their own to start from."""
+    return study if study.weights in (PUBLISHED, NONE) else replace(study, weights=str(Path(study.weights).absolute()))
 
 
 @contextmanager

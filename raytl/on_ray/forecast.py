@@ -79,8 +79,9 @@ def estimate_study(
         ]
     except (RaytlError, RuntimeError) as error:
         return _unknown(room, f"no batch could be timed: {error}")
-    steps = _within_budget(plan, slots, priced(plan, slots, paces))
-    timed = _timed(room, plan, {"plan": Span(*[spent_seconds] * 3), **steps})
+    begun = {"plan": Span(*[spent_seconds] * 3)}
+    steps = _within_time(plan, _within_budget(plan, slots, {**begun, **priced(plan, slots, paces)}))
+    timed = _timed(room, steps)
     hours = _held(plan, slots, steps).times(1 / HOUR_SECONDS)
     return replace(
         timed,
@@ -113,23 +114,36 @@ def _held(plan: Plan, slots: Slots, steps: Mapping[str, Span]) -> Span:
 
 
 def _within_budget(plan: Plan, slots: Slots, steps: Mapping[str, Span]) -> dict[str, Span]:
-    """The steps, the search no longer than a budget of worker-hours leaves it after the probe."""
+    """The steps, the search no longer than a budget of worker-hours leaves it after the probe.
+
+    Final models are trained whatever is left, so that theirs is not cut.
+    """
     limit = plan.study.search_worker_seconds
     if limit is None or "search" not in steps:
         return dict(steps)
     held = _held(plan, slots, {name: span for name, span in steps.items() if name == "probe"})
-    workers = slots.count * slots.workers
-    search, left = steps["search"], (max(0.0, limit - used) / workers for used in (held.low, held.likely, held.high))
-    ends = (search.low, search.likely, search.high)
-    return {**steps, "search": Span(*sorted(min(pair) for pair in zip(ends, left, strict=True)))}
+    return {**steps, "search": _cut(steps["search"], limit, held, at_once=slots.count * slots.workers)}
 
 
-def _timed(room: Estimate, plan: Plan, steps: dict[str, Span]) -> Estimate:
+def _within_time(plan: Plan, steps: Mapping[str, Span]) -> dict[str, Span]:
+    """The steps, the search over when its share of `--time` is; what is before it, and after it, is not cut."""
+    limit = plan.study.search_seconds
+    if limit is None or "search" not in steps:
+        return dict(steps)
+    before = _sum(steps[name] for name in ("plan", "workers", "probe") if name in steps)
+    return {**steps, "search": _cut(steps["search"], limit, before, at_once=1)}
+
+
+def _cut(search: Span, limit: float, used: Span, at_once: int) -> Span:
+    """The search, no longer than what is left of a limit of which `at_once` seconds are used in one."""
+    left = (max(0.0, limit - each) / at_once for each in (used.low, used.likely, used.high))
+    return Span(*sorted(min(pair) for pair in zip((search.low, search.likely, search.high), left, strict=True)))
+
+
+def _timed(room: Estimate, steps: Mapping[str, Span]) -> Estimate:
     total = _sum(steps.values())
-    limit = plan.study.time_limit_seconds or float("inf")
-    low, likely, high = (min(limit, seconds) for seconds in (total.low, total.likely, total.high))
     parts = {name: span.likely for name, span in steps.items()}
-    return Estimate(room.decoded_bytes, room.prefix_bytes, room.study_bytes, likely, low, high, parts)
+    return Estimate(room.decoded_bytes, room.prefix_bytes, room.study_bytes, total.likely, total.low, total.high, parts)
 
 
 def _unknown(room: Estimate, reason: str) -> Estimate:

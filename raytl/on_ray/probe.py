@@ -72,7 +72,9 @@ class Probe(Stage):
 
     def chore_ended(self, done: Done) -> None:
         """The next chores of the script, where this was the last of those before."""
-        performance = self._owners.pop(done.chore)
+        performance = self._owners.pop(done.chore, None)
+        if performance is None:
+            return  # told already: where a worker dies after it has told, Tune has another one do the same again
         if performance.ended(done):
             self._hand_out(performance)
 

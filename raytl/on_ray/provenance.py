@@ -27,6 +27,7 @@ from raytl.study import study_of_values
 MAY_CHANGE = (
     "name",
     "data",
+    "more_data",
     "allow_bad",
     "time_limit_seconds",
     "peer_timeout_seconds",

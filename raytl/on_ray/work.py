@@ -15,6 +15,7 @@ import torch
 from raytl.data.album import Album
 from raytl.data.location import locate
 from raytl.data.store import FitData, store_path
+from raytl.errors import StorageError
 from raytl.metric import Figures, Metric, find_metric
 from raytl.on_ray.fleet import own_node
 from raytl.on_ray.job import Job, Report, RunFacts, Twin, Workplace
@@ -39,6 +40,20 @@ DAMAGED = ".damaged"  # what the folder of a checkpoint that cannot be used is r
 CLOSER = 32  # chosen: a quarter of the heads of a backbone
 
 
+def _own_folder(job: Job, workplace: Workplace) -> Path:
+    """The trial's folder for checkpoints.
+
+    Raises:
+        StorageError: the study's folder is not on this machine, which may have joined after all others were asked.
+    """
+    if not workplace.checkpoints.is_dir():
+        raise StorageError(
+            f"{workplace.checkpoints} is not on {socket.gethostname()}; put the study on storage that all machines "
+            "share, with --out"
+        )
+    return workplace.checkpoints / job.trial_id
+
+
 def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = ()) -> Iterator[Report]:
     """Trains a job from its checkpoint, if there is one, and yields a report per epoch, checkpoint written first.
 
@@ -47,7 +62,7 @@ def work(job: Job, workplace: Workplace, world: World, notes: tuple[str, ...] = 
     """
     torch.set_num_threads(workplace.threads)
     reset_peak(world.device)
-    folder = workplace.checkpoints / job.trial_id
+    folder = _own_folder(job, workplace)
     resume, damage = _resumable(job, folder, world)
     taken = None if resume else _taken_over(job, workplace)
     notes, done, run = (*notes, *damage), job.recorded_epochs, None

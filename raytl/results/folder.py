@@ -70,8 +70,9 @@ class StudyFolder:
                     f"{self.root}: not empty and no study of raytl (no study.json, no ledger); "
                     "give a new or empty folder with --out"
                 )
-            self.ledger.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f"{TEMPORARY}write-test"
+            for part in (self.ledger, self.checkpoints):
+                part.mkdir(parents=True, exist_ok=True)
+            probe = draft_of(self.root / "write-test")
             probe.touch()
             probe.unlink()
         except OSError as error:

@@ -107,7 +107,7 @@ class Mirror:
         written = 0
         for commit in COMMITS:
             path = self._root / folder / commit
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, ValueError):  # a damaged one is no commit
                 seen, content = path.stat(), path.read_bytes()
                 named = [str(folder / name) for name in json.loads(content)["files"]]
                 for name in named:

@@ -53,7 +53,7 @@ def measured_batch(image_size: int) -> int:
 
 
 def faster_precision(make_model: Callable[[], nn.Module], image_size: int) -> str:
-    """`bf16` where a training step with it costs these processors at least a quarter less than in fp32, else `fp32`.
+    """`bf16` where a training step with it is at least a quarter faster than in fp32 on these processors, else `fp32`.
 
     What is compared is processor time: what else runs on the machine takes none of it.
     """

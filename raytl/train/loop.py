@@ -1,8 +1,8 @@
 """The fine-tuning loop: plain PyTorch, written once, run by tests, warm actors and groups of DDP workers alike.
 
-`Run(recipe, data, world).epochs()` is a generator of epoch rows, and `fit` the same where nothing but the rows is
-wanted. Everything random is keyed by (seed, epoch, picture), so a run can be stopped after any epoch and continued
-from its checkpoint with the same results.
+`Run(recipe, data, world, metric=..., trial_id=...).epochs()` is a generator of epoch rows, and `fit` the same where
+nothing but the rows is wanted. Everything random is keyed by (seed, epoch, picture), so a run can be stopped after any
+epoch and continued from its checkpoint with the same results.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     while True:
         with writing(path, 0):
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file = _opened_and_locked(path)
         if still_named(path, file):
             break
         os.close(file)  # its last holder has removed it: what we have locked is no longer the lock
@@ -31,6 +30,16 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+
+
+def _opened_and_locked(path: Path) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def still_named(path: Path, file: int) -> bool:

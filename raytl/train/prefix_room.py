@@ -85,19 +85,26 @@ def choose_evicted(free: Iterable[Kept], too_many_bytes: int) -> list[Kept] | No
 def _claimed(path: Path) -> Iterator[bool]:
     """Whether no living process has the entry or draft open; if so, none can open it meanwhile."""
     try:
-        file = os.open(path / ROWS, os.O_RDONLY)
+        # Open for writing, although nothing is written: NFS refuses an exclusive lock of a file that is not (flock(2)).
+        file = os.open(path / ROWS, os.O_RDWR)
     except FileNotFoundError:
         yield True
         return
+    except PermissionError:
+        yield False  # another user's
+        return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
-    except BlockingIOError:
-        free = False
-    try:
-        yield free
+        yield _locked_alone(file)
     finally:
         os.close(file)
+
+
+def _locked_alone(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_free(path: Path) -> bool:
