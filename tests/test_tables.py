@@ -267,6 +267,28 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def test_questions_are_answered_without_pandas(folder: StudyFolder) -> None:
+    """Arrow imports it for many a small conversion, which takes longer than to read a large study."""
+    ledger = Ledger.open(folder.ledger)
+    ledger.commit("trials", [trial_row(trial_id="t1")])
+    ledger.commit("epochs", [epoch_row(trial_id="t1"), epoch_row(trial_id="t1", epoch=2)])
+    ledger.commit("trials", [trial_row(trial_id="t1", status="completed", val_accuracy=0.5)])
+    ask = """
+import sys
+from pathlib import Path
+from raytl.metric import METRICS
+from raytl.results.folder import StudyFolder
+from raytl.results.tables import best_trial_per_backbone, leaderboard, learning_curve, load_tables
+tables = load_tables(StudyFolder(Path(sys.argv[1])))
+for found in (leaderboard, best_trial_per_backbone):
+    print(found(tables, METRICS["val_accuracy"])["trial_id"].to_pylist())
+print(learning_curve(tables, "t1")["epoch"].to_pylist(), "pandas" in sys.modules)
+"""
+    command = [sys.executable, "-c", ask, str(folder.root)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == ["['t1']", "['t1']", "[1, 2] False"]
+
+
 @pytest.mark.slow
 def test_ten_thousand_trials_of_fifty_epochs_are_asked_in_half_a_second() -> None:
     empty = tables_of(random_trials(10_000))

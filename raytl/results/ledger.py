@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from raytl.errors import StorageError
 from raytl.results.folder import TEMPORARY, sync_folder, write_atomically
-from raytl.results.schemas import TABLES, Row, conform, schema, to_table
+from raytl.results.schemas import TABLES, Row, conform, empty_table, to_table
 from raytl.steps import reached
 
 LOOSE_LIMIT = 256  # chosen: rolling them costs about as much as ten commits
@@ -257,7 +257,7 @@ def _read_file(file: _File) -> pa.Table:
 
 
 def _concatenate(table: str, parts: Iterable[pa.Table]) -> pa.Table:
-    return pa.concat_tables([schema(table).empty_table(), *parts]).combine_chunks()
+    return pa.concat_tables([empty_table(table), *parts]).combine_chunks()
 
 
 def _ipc_bytes(content: pa.Table) -> bytes:

@@ -221,6 +221,11 @@ def to_table(table: str, rows: Iterable[Row], commit_number: int) -> pa.Table:
     return content
 
 
+def empty_table(table: str) -> pa.Table:
+    """No rows, in one chunk. Arrow's own would import pandas, which takes as long as to read a large study."""
+    return pa.table([pa.nulls(0, item.type) for item in schema(table)], schema=schema(table))
+
+
 def conform(table: str, rows: pa.Table) -> pa.Table:
     """Rows written by another version under today's columns: those added since are null, those unknown left out."""
     wanted = schema(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -126,9 +127,12 @@ def leaderboard(tables: Tables, metric: Metric) -> pa.Table:
 
     Final models are left out, and so are running, diverged and failed trials.
     """
-    trials = tables.trials
-    wanted = (pc.field("stage").isin(RANKED_STAGES)) & (pc.field("status").isin(RANKED_STATUSES))
-    ranked = trials.filter(wanted & pc.is_finite(pc.field(metric.name)))
+    columns = (tables.trials[name].to_pylist() for name in ("stage", "status", metric.name))
+    wanted = [
+        stage in RANKED_STAGES and status in RANKED_STATUSES and value is not None and math.isfinite(value)
+        for stage, status, value in zip(*columns, strict=True)
+    ]
+    ranked = tables.trials.take(_arrow(np.flatnonzero(wanted)))
     order = "descending" if metric.maximize else "ascending"
     return ranked.sort_by(
         [(metric.name, order), ("val_loss", "ascending"), ("started_at", "ascending"), ("trial_id", "ascending")]
@@ -142,7 +146,9 @@ def best_trial_per_backbone(tables: Tables, metric: Metric) -> pa.Table:
 
 def learning_curve(tables: Tables, trial_id: str) -> pa.Table:
     """The epochs of one trial in order; empty where none is known."""
-    return tables.epochs.filter(pc.field("trial_id") == trial_id).sort_by("epoch")
+    names = tables.epochs["trial_id"].combine_chunks().dictionary_encode()
+    number = {name: at for at, name in enumerate(names.dictionary.to_pylist())}.get(trial_id, -1)
+    return tables.epochs.take(_arrow(np.flatnonzero(np.from_dlpack(names.indices) == number))).sort_by("epoch")
 
 
 def trial_rows(trials: pa.Table) -> list[TrialRow]:
@@ -209,14 +215,14 @@ def _first(table: pa.Table, *keys: str) -> pa.Table:
         return table  # a copy of a large study's epochs would take longer than to read them
     first = np.zeros(_distinct(codes), dtype=np.int64)
     first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal codes NumPy keeps what is assigned last
-    return table.take(pa.array(first))
+    return table.take(_arrow(first))
 
 
 def _last(table: pa.Table, key: str) -> pa.Table:
     codes = _identities(table, (key,))
     last = np.zeros(_distinct(codes), dtype=np.int64)
     last[codes] = np.arange(len(codes))
-    return table.take(pa.array(last))
+    return table.take(_arrow(last))
 
 
 def _distinct(codes: np.ndarray) -> int:
@@ -227,11 +233,15 @@ def _identities(table: pa.Table, keys: tuple[str, ...]) -> np.ndarray:
     """One integer per row, equal where all `keys` are equal, counted from 0 in the order of first appearance."""
 
     def paired(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return _codes(pa.array(left * (right.max(initial=0) + 1) + right))
+        return _codes(_arrow(left * (right.max(initial=0) + 1) + right))
 
     return reduce(paired, [_codes(table[key].combine_chunks()) for key in keys])
 
 
 def _codes(column: pa.Array) -> np.ndarray:
-    encoded = column.dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.from_dlpack(column.dictionary_encode(null_encoding="encode").indices).astype(np.int64)
+
+
+def _arrow(numbers: np.ndarray) -> pa.Array:
+    """The int64 numbers, as they lie. `pa.array` would import pandas, which takes as long as to read a large study."""
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
