@@ -14,6 +14,7 @@ from raytl.on_ray.work import work
 from raytl.recipe import FIELD_NAMES, Recipe
 from raytl.train.world import World
 from tests.pictures import write_classes
+from tests.plans import make_workplace
 from tests.tiny import fitted, tiny_data, tiny_recipe
 
 SEEN: set[str] = set()
@@ -37,7 +38,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """Pictures in files, read as a worker reads them."""
     root = tmp_path_factory.mktemp("files")
     albums = (open_album(write_classes(root / "pictures", {"a": 8, "b": 8}), workers=1),)
-    return Workplace(albums, "val_accuracy", root / "checkpoints", root / "cache", threads=1, use_gpu=False)
+    return make_workplace(albums, root)
 
 
 def test_every_field_of_a_recipe_is_read(workplace: Workplace) -> None:
