@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.fs
@@ -115,13 +115,28 @@ def test_a_copy_follows_what_changes_and_what_goes(
 
 
 def test_a_damaged_commit_of_a_checkpoint_does_not_end_the_copying(folder: StudyFolder, tmp_path: Path) -> None:
-    for name, content in (("t8", b"no JSON"), ("t9", b"\xff\xfe")):
+    damaged = {"t6": b"[]", "t7": b"{}", "t8": b"no JSON", "t9": b"\xff\xfe"}
+    for name, content in damaged.items():
         (folder.checkpoints / name).mkdir(parents=True)
         (folder.checkpoints / name / COMMIT).write_bytes(content)
     Mirror(folder, f"file://{tmp_path}/copy").copy()
     there = tmp_path / "copy" / "checkpoints"
     assert (tmp_path / "copy" / "study.json").exists()
-    assert not (there / "t8" / COMMIT).exists() and not (there / "t9" / COMMIT).exists()
+    assert not [name for name in damaged if (there / name / COMMIT).exists()]
+
+
+def test_an_error_of_the_storage_is_not_taken_for_a_damaged_commit(
+    folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_snapshot(folder.checkpoints / "t9", snapshot(1))
+    mirror = Mirror(folder, f"file://{tmp_path}/copy")
+
+    def refuse(name: str, content: bytes) -> None:
+        raise pa.ArrowInvalid("no such bucket")  # a ValueError
+
+    monkeypatch.setattr(mirror, "_write", refuse)
+    with pytest.raises(pa.ArrowInvalid):
+        mirror._copy_commits(PurePosixPath("checkpoints/t9"))
 
 
 def test_a_checkpoint_replaced_while_it_is_copied_stays_whole_in_the_copy(

@@ -80,6 +80,18 @@ def test_an_exclusive_lock_is_asked_of_a_file_that_is_open_for_writing(
     assert modes and os.O_RDONLY not in modes
 
 
+def test_what_another_user_has_stored_is_not_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, opened = entry(tmp_path, numbered(0), 1.0), os.open
+
+    def refuse(name: Path, flags: int) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return opened(name, flags)
+
+    monkeypatch.setattr("raytl.train.prefix_room.os.open", refuse)
+    assert not make_room(tmp_path, 2000, 2000) and path.exists()
+
+
 def test_what_is_held_stays_until_it_is_let_go(tmp_path: Path) -> None:
     path = entry(tmp_path, numbered(0), 1.0)
     held = open_entry(path, numbered(0))

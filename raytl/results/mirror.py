@@ -107,13 +107,13 @@ class Mirror:
         written = 0
         for commit in COMMITS:
             path = self._root / folder / commit
-            with suppress(FileNotFoundError, ValueError):  # a damaged one is no commit
+            with suppress(FileNotFoundError):
                 seen, content = path.stat(), path.read_bytes()
-                named = [str(folder / name) for name in json.loads(content)["files"]]
+                named = [str(folder / name) for name in _names_in(content)]
                 for name in named:
                     self._copy_file(name)
                 known = self._copied.get(str(folder / commit)) == (seen.st_size, seen.st_mtime_ns)
-                if not known and all(name in self._copied for name in named):
+                if named and not known and all(name in self._copied for name in named):
                     self._write(str(folder / commit), content)
                     self._copied[str(folder / commit)] = (seen.st_size, seen.st_mtime_ns)
                     self._named[str(folder / commit)] = named
@@ -145,6 +145,14 @@ class Mirror:
         for name in ours - names - needed:
             self._files.delete_file(f"{self._base}/{name}")
             self._copied.pop(name, None)
+
+
+def _names_in(commit: bytes) -> list[str]:
+    """The files that a checkpoint's commit names; none where it is damaged: then it is no commit."""
+    try:
+        return list(json.loads(commit)["files"])
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 @contextmanager

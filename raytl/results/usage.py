@@ -82,7 +82,7 @@ def with_costs(trials: pa.Table, prices: Mapping[str, float]) -> pa.Table:
 
     Null where there are no prices, or where it is not known on what machine a trial ran.
     """
-    if not prices:
+    if not prices:  # the usual case, without what makes Arrow import pandas
         return _with_column(trials, "cost", pa.nulls(len(trials), pa.float64()))
     known = {name: price_of(prices, name) for name in set(trials["node_type"].to_pylist())}
     per_hour = pa.array([known[name] for name in trials["node_type"].to_pylist()], pa.float64())
@@ -92,7 +92,7 @@ def with_costs(trials: pa.Table, prices: Mapping[str, float]) -> pa.Table:
 
 def with_costs_of(confirmed: pa.Table, trials: pa.Table) -> pa.Table:
     """The table `confirmed` with the `cost` that each final model's row of `trials` has."""
-    if trials["cost"].null_count == len(trials):
+    if trials["cost"].null_count == len(trials):  # as above
         return _with_column(confirmed, "cost", pa.nulls(len(confirmed), pa.float64()))
     costs = dict(zip(trials["trial_id"].to_pylist(), trials["cost"].to_pylist(), strict=True))
     told = [costs.get(name) for name in confirmed["trial_id"].to_pylist()]
